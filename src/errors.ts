@@ -1,0 +1,322 @@
+/**
+ * Every refusal and fault that a caller can meet: a stable reason, the gRPC code that it is answered
+ * with, a message that says what to do, and an example of what brings it about. `docs/errors.md` is made
+ * from this table, and `proto/latchkey/v1/reason.proto` publishes the same names.
+ */
+export const REASONS = {
+  REQUEST_INVALID: {
+    code: "invalid_argument",
+    message: "The request breaks a rule of its message: see the violations.",
+    meaning: "The request breaks a rule that stands beside a field, or two fields contradict each other.",
+    example: "`page_size: 300`",
+  },
+  HEADERS_TOO_LARGE: {
+    code: "invalid_argument",
+    message: "Send at most 256 headers and 48 KiB of names and values.",
+    meaning: "The headers to decide about are more than 256, or more than 48 KiB.",
+    example: "300 headers",
+  },
+  HEADER_NAME_INVALID: {
+    code: "invalid_argument",
+    message: "A header name is not a token of HTTP (RFC 9110 section 5.1).",
+    meaning: "A header name is not a token (RFC 9110 section 5.1).",
+    example: "`X API Key: …`",
+  },
+  CREDENTIAL_HEADER_ALIAS: {
+    code: "invalid_argument",
+    message: "A header's name could be read as the name of a credential header. Send the exact name only.",
+    meaning: "A header's name could be taken for that of a credential header by a server that folds names.",
+    example: "`X_API_Key: …`",
+  },
+  CREDENTIALS_AMBIGUOUS: {
+    code: "invalid_argument",
+    message: "Send exactly one credential, in exactly one header.",
+    meaning:
+      "A credential header occurs twice, or two kinds of credential came together (RFC 6750 section 3.1).",
+    example: "`X-API-Key: …` and `Authorization: Bearer …`",
+  },
+  CREDENTIAL_MALFORMED: {
+    code: "invalid_argument",
+    message: "A credential header holds characters that no credential has.",
+    meaning: "A credential header holds a control character, a space or a character beyond ASCII.",
+    example: "`X-API-Key: ak_…\\r\\n`",
+  },
+  ORGANIZATION_AMBIGUOUS: {
+    code: "invalid_argument",
+    message: "Name one organization: in X-Org-Id or in the request, or the same in both.",
+    meaning: "`X-Org-Id` occurs twice, or it and the request name different organizations.",
+    example: "`X-Org-Id: A` and `organization_id: B`",
+  },
+  ORGANIZATION_ID_INVALID: {
+    code: "invalid_argument",
+    message: "An organization is named by its id, a UUID.",
+    meaning: "`X-Org-Id` is not a UUID.",
+    example: "`X-Org-Id: acme`",
+  },
+  ORGANIZATION_REQUIRED: {
+    code: "invalid_argument",
+    message: "Name the organization: in organization_id, or for an internal key in X-Org-Id.",
+    meaning: "The call is about one organization, and none was named.",
+    example: "an internal key that lists API keys without `X-Org-Id`",
+  },
+  CLIENT_ADDRESS_INVALID: {
+    code: "invalid_argument",
+    message: "client_address is an IPv4 or IPv6 address, without a port.",
+    meaning: "The client's address is none.",
+    example: '`client_address: "localhost"`',
+  },
+  PERMISSION_UNKNOWN: {
+    code: "invalid_argument",
+    message: "A permission is not in the catalogue, or cannot be used here. Check its spelling.",
+    meaning: "A permission, or a pattern over permissions, stands for nothing in the catalogue.",
+    example: "`calls.raed`",
+  },
+  ROLE_UNKNOWN: {
+    code: "invalid_argument",
+    message: "The organization has no role of this name.",
+    meaning: "The organization has no role of this name.",
+    example: '`role: "boss"`',
+  },
+  PAGE_TOKEN_INVALID: {
+    code: "invalid_argument",
+    message: "The page token is not one that this list gave out. Start at the first page.",
+    meaning: "The page token was altered, or belongs to another list.",
+    example: "a changed `page_token`",
+  },
+  PASSWORD_TOO_SHORT: {
+    code: "invalid_argument",
+    message: "The password is too short.",
+    meaning: "The password has fewer code points than this deployment asks for.",
+    example: '`password: "hunter2"`',
+  },
+  CREDENTIAL_MISSING: {
+    code: "unauthenticated",
+    message: "Send a credential: X-API-Key, Authorization: Bearer, or X-Internal-Key.",
+    meaning: "There is no credential in the headers.",
+    example: "no credential header, or `Authorization: Basic …`",
+  },
+  API_KEY_INVALID: {
+    code: "unauthenticated",
+    message: "The API key is not one of ours.",
+    meaning: "The text is not an API key of this deployment: misspelt, cut short, made up.",
+    example: "`X-API-Key: ak_wrong`",
+  },
+  API_KEY_EXPIRED: {
+    code: "unauthenticated",
+    message: "The API key has expired. Create another.",
+    meaning: "The API key has reached its `expire_time`.",
+    example: "a key past its end",
+  },
+  API_KEY_REVOKED: {
+    code: "unauthenticated",
+    message: "The API key was revoked. Create another.",
+    meaning: "The API key was revoked.",
+    example: "a key after `RevokeApiKey`",
+  },
+  API_KEY_CREATOR_INACTIVE: {
+    code: "unauthenticated",
+    message: "Whoever created the API key is no longer active. Have somebody else create another.",
+    meaning: "The user who created the key is disabled, or the internal key that did has ended.",
+    example: "a key of a disabled user",
+  },
+  TOKEN_INVALID: {
+    code: "unauthenticated",
+    message: "The token is not one of ours.",
+    meaning: "The text is not an access token that this deployment signed.",
+    example: "`Authorization: Bearer eyJ…` with a changed payload",
+  },
+  TOKEN_EXPIRED: {
+    code: "unauthenticated",
+    message: "The token has expired. Log in again.",
+    meaning: "The token or its session has reached its end.",
+    example: "a token after 24 hours",
+  },
+  TOKEN_NOT_YET_VALID: {
+    code: "unauthenticated",
+    message: "The token is not valid yet. Check the clocks.",
+    meaning: "The token begins in the future.",
+    example: "a token whose `nbf` lies ahead",
+  },
+  TOKEN_REVOKED: {
+    code: "unauthenticated",
+    message: "The token was revoked. Log in again.",
+    meaning: "The token's session was ended, or the key that signed it was withdrawn.",
+    example: "a token after `RevokeToken`",
+  },
+  TOKEN_AUDIENCE_MISMATCH: {
+    code: "unauthenticated",
+    message: "The token was issued for another audience.",
+    meaning: "The token's `aud` is not the audience asked for (RFC 9068 section 4).",
+    example: '`audience: "billing"` with an ordinary token',
+  },
+  SERVICE_KEY_INVALID: {
+    code: "unauthenticated",
+    message: "The internal key is not one of ours.",
+    meaning: "The text is not an internal key of this deployment.",
+    example: "`X-Internal-Key: sk_wrong`",
+  },
+  SERVICE_KEY_EXPIRED: {
+    code: "unauthenticated",
+    message: "The internal key has expired. Create another.",
+    meaning: "The internal key has reached its `expire_time`.",
+    example: "a key past its end",
+  },
+  SERVICE_KEY_REVOKED: {
+    code: "unauthenticated",
+    message: "The internal key was revoked. Create another.",
+    meaning: "The internal key was revoked.",
+    example: "a key after `RevokeServiceKey`",
+  },
+  USER_DISABLED: {
+    code: "unauthenticated",
+    message: "The user is disabled in this organization.",
+    meaning: "The user behind a token is disabled in the organization, or is no longer a member.",
+    example: "a token of a disabled user",
+  },
+  ORGANIZATION_SUSPENDED: {
+    code: "unauthenticated",
+    message: "The organization is suspended.",
+    meaning: "The organization that the credential acts for is suspended.",
+    example: "any key of a suspended organization",
+  },
+  LOGIN_FAILED: {
+    code: "unauthenticated",
+    message: "Email or password is wrong.",
+    meaning: "The email is unknown, the password is wrong, or the user is disabled: it is not told which.",
+    example: "a wrong password",
+  },
+  PERMISSION_DENIED: {
+    code: "permission_denied",
+    message: "The credential is valid and lacks a permission that is required.",
+    meaning: "A required permission is not held. The metadata's `missing` lists what is.",
+    example: "a key with `calls.read` where `calls.write` is required",
+  },
+  PERMISSION_NOT_HELD: {
+    code: "permission_denied",
+    message: "Nobody grants what they do not hold.",
+    meaning: "The call would grant a permission that the caller does not hold.",
+    example: "an API key with `calls.write` created by a viewer",
+  },
+  OWNER_REQUIRED: {
+    code: "permission_denied",
+    message: "Only an owner may do this to an owner.",
+    meaning: "The call makes or changes an owner, and the caller is none.",
+    example: "an admin who disables an owner",
+  },
+  ORGANIZATION_MISMATCH: {
+    code: "permission_denied",
+    message: "The credential belongs to another organization.",
+    meaning: "The credential belongs to another organization than the one named.",
+    example: "`X-Org-Id` of another organization",
+  },
+  ORGANIZATION_UNKNOWN: {
+    code: "permission_denied",
+    message: "There is no organization of this id.",
+    meaning: "An internal key names an organization that does not exist.",
+    example: "`X-Org-Id` of nobody",
+  },
+  CLIENT_ADDRESS_REQUIRED: {
+    code: "permission_denied",
+    message: "The credential is bound to addresses: pass client_address.",
+    meaning: "The credential is bound to addresses, and the request does not tell the client's.",
+    example: "a bound key without `client_address`",
+  },
+  CLIENT_ADDRESS_DENIED: {
+    code: "permission_denied",
+    message: "The credential may not be used from this address.",
+    meaning: "The client's address is in none of the ranges that the credential is bound to.",
+    example: '`client_address: "198.51.100.7"` with a key for `203.0.113.0/24`',
+  },
+  CALLER_REJECTED: {
+    code: "failed_precondition",
+    message: "The service that asks must itself present a credential that holds auth.authenticate.",
+    meaning:
+      "The caller of `Authenticate`, not its subject, is refused. The metadata's `caller_reason` says why.",
+    example: "`Authenticate` without a credential of one's own",
+  },
+  LAST_OWNER: {
+    code: "failed_precondition",
+    message: "An organization keeps at least one owner who can act. Make another owner first.",
+    meaning: "The call would leave the organization without an owner.",
+    example: "disabling the only owner",
+  },
+  NOT_FOUND: {
+    code: "not_found",
+    message: "There is no such thing, or it is not yours.",
+    meaning: "The id names nothing, or something of another organization: it is not told which.",
+    example: "`GetApiKey` with another tenant's id",
+  },
+  ORGANIZATION_NAME_TAKEN: {
+    code: "already_exists",
+    message: "An organization of this name exists.",
+    meaning: "An organization of this name exists, in any case.",
+    example: "`CreateOrganization` twice",
+  },
+  EMAIL_TAKEN: {
+    code: "already_exists",
+    message: "The organization has a user of this email already.",
+    meaning: "The organization has a user of this email already.",
+    example: "`CreateUser` twice",
+  },
+  SERVICE_KEY_NAME_TAKEN: {
+    code: "already_exists",
+    message: "An internal key of this name is in use.",
+    meaning: "An internal key of this name exists and is not revoked.",
+    example: "`CreateServiceKey` twice",
+  },
+  PASSWORD_HASHING_BUSY: {
+    code: "resource_exhausted",
+    message: "Too many passwords are being checked. Try again shortly.",
+    meaning: "Too many passwords wait to be hashed.",
+    example: "a flood of logins",
+  },
+  UNAVAILABLE: {
+    code: "unavailable",
+    message: "Latchkey cannot decide right now. Do not let the request through; try again.",
+    meaning: "A fault of Latchkey's own, such as its database being away. It is no decision.",
+    example: "the database is down",
+  },
+  INTERNAL: {
+    code: "internal",
+    message: "Something went wrong on our side.",
+    meaning: "An unforeseen fault of Latchkey's own in a call that changes or reads data.",
+    example: "a bug",
+  },
+} as const satisfies Record<string, ReasonEntry>;
+
+interface ReasonEntry {
+  /** The code of gRPC, as Connect spells it. */
+  readonly code: string;
+  /** What the caller is told, unless the place that refuses knows better. */
+  readonly message: string;
+  readonly meaning: string;
+  readonly example: string;
+}
+
+export type Reason = keyof typeof REASONS;
+
+export interface AuthErrorOptions {
+  /** What the caller is told, in place of the reason's own message. It must hold no secret. */
+  readonly message?: string;
+  /** Details for programs, told to the caller. They must hold no secret. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** What went wrong, for the log only. */
+  readonly cause?: unknown;
+}
+
+/** A refusal or a fault, with what the caller is told apart from what is logged. */
+export class AuthError extends Error {
+  override readonly name = "AuthError";
+  readonly reason: Reason;
+  readonly metadata: Readonly<Record<string, string>>;
+
+  constructor(reason: Reason, options: AuthErrorOptions = {}) {
+    super(options.message ?? REASONS[reason].message, { cause: options.cause });
+    this.reason = reason;
+    this.metadata = options.metadata ?? {};
+  }
+
+  get code(): (typeof REASONS)[Reason]["code"] {
+    return REASONS[this.reason].code;
+  }
+}

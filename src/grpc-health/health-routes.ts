@@ -44,11 +44,9 @@ export function healthRoutes(
         if (all.size > maxListedServices) {
           throw new ConnectError(`more than ${maxListedServices} services`, Code.ResourceExhausted);
         }
-        // From a null prototype, since a service may be called "__proto__".
-        const statuses = Object.create(null);
-        for (const [service, status] of all) {
-          statuses[service] = { status: Status[status] };
-        }
+        const statuses = Object.fromEntries(
+          Array.from(all, ([service, status]) => [service, { status: Status[status] }] as const),
+        );
         return { statuses };
       },
 

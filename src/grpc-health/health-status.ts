@@ -88,10 +88,8 @@ export class HealthStatus {
       this.#watches.delete(wake);
       wake();
     };
-    if (!signal.aborted) {
-      this.#watches.add(wake);
-      signal.addEventListener("abort", leave, { once: true });
-    }
+    this.#watches.add(wake);
+    signal.addEventListener("abort", leave, { once: true });
     try {
       let told: WatchedStatus | undefined;
       while (!signal.aborted) {

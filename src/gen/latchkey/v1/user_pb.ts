@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/user.proto.
  */
 export const file_latchkey_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKhAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIroBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSFwoEcm9sZRgEIAEoCUIJukgGcgQQARgyEh8KCHBhc3N3b3JkGAUgASgJQg26SApyCBABGIACKIAIIjUKEkNyZWF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInMKEVVwZGF0ZVVzZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBEhUKCGRpc2FibGVkGAQgASgISACIAQFCCwoJX2Rpc2FibGVkIjUKElVwZGF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlcjKJBAoLVXNlclNlcnZpY2USfwoKQ3JlYXRlVXNlchIeLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuQ3JlYXRlVXNlclJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSeQoHR2V0VXNlchIbLmxhdGNoa2V5LnYxLkdldFVzZXJSZXF1ZXN0GhwubGF0Y2hrZXkudjEuR2V0VXNlclJlc3BvbnNlIjOQAgHyxRgsIioKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkIAESfQoJTGlzdFVzZXJzEh0ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIjGQAgHyxRgqIigKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkEn8KClVwZGF0ZVVzZXISHi5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKhAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIswBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh8KCHBhc3N3b3JkGAUgASgJQg26SApyCBABGIACKIAIIjUKEkNyZWF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInMKEVVwZGF0ZVVzZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBEhUKCGRpc2FibGVkGAQgASgISACIAQFCCwoJX2Rpc2FibGVkIjUKElVwZGF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciKLAQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSJwoQY3VycmVudF9wYXNzd29yZBgCIAEoCUINukgKcggQARiAAiiACBIjCgxuZXdfcGFzc3dvcmQYAyABKAlCDbpICnIIEAEYgAIogAgiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZTLsBAoLVXNlclNlcnZpY2USfwoKQ3JlYXRlVXNlchIeLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuQ3JlYXRlVXNlclJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSeQoHR2V0VXNlchIbLmxhdGNoa2V5LnYxLkdldFVzZXJSZXF1ZXN0GhwubGF0Y2hrZXkudjEuR2V0VXNlclJlc3BvbnNlIjOQAgHyxRgsIioKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkIAESfQoJTGlzdFVzZXJzEh0ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIjGQAgHyxRgqIigKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkEn8KClVwZGF0ZVVzZXISHi5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEmEKDkNoYW5nZVBhc3N3b3JkEiIubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiMubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * A user, as a member of one organization.
@@ -324,6 +324,57 @@ export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PUR
   messageDesc(file_latchkey_v1_user, 8);
 
 /**
+ * The password to change.
+ *
+ * @generated from message latchkey.v1.ChangePasswordRequest
+ */
+export type ChangePasswordRequest = Message<"latchkey.v1.ChangePasswordRequest"> & {
+  /**
+   * The email address, in any case.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * The password that is in force: at most 256 code points and 1 KiB.
+   *
+   * @generated from field: string current_password = 2;
+   */
+  currentPassword: string;
+
+  /**
+   * The password to come: at least 15 code points unless this deployment is configured otherwise, at
+   * most 256 code points and 1 KiB. It is compared in its NFKC form.
+   *
+   * @generated from field: string new_password = 3;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ChangePasswordRequest.
+ * Use `create(ChangePasswordRequestSchema)` to create a new message.
+ */
+export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 9);
+
+/**
+ * Says that the password was changed.
+ *
+ * @generated from message latchkey.v1.ChangePasswordResponse
+ */
+export type ChangePasswordResponse = Message<"latchkey.v1.ChangePasswordResponse"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.ChangePasswordResponse.
+ * Use `create(ChangePasswordResponseSchema)` to create a new message.
+ */
+export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 10);
+
+/**
  * The people of an organization. A person is known in the whole deployment by their email address;
  * what an organization sees and changes is their membership in it.
  *
@@ -376,6 +427,18 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof UpdateUserRequestSchema;
     output: typeof UpdateUserResponseSchema;
+  },
+  /**
+   * Changes a person's own password, with the current one as the proof. All their sessions end.
+   *
+   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever the cause.
+   *
+   * @generated from rpc latchkey.v1.UserService.ChangePassword
+   */
+  changePassword: {
+    methodKind: "unary";
+    input: typeof ChangePasswordRequestSchema;
+    output: typeof ChangePasswordResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_user, 0);

@@ -1,0 +1,25 @@
+import { BlockList, isIP, isIPv4 } from "node:net";
+import { AuthError } from "../errors.ts";
+
+/**
+ * Whether an address is in one of the ranges. An IPv4 address and its IPv4-mapped form (RFC 4291
+ * section 2.5.5.2) are the same.
+ *
+ * @param ranges in CIDR notation, IPv4 and IPv6.
+ * @throws AuthError CLIENT_ADDRESS_INVALID where the address is none, or carries a zone.
+ */
+export function isWithin(address: string, ranges: readonly string[]): boolean {
+  if (isIP(address) === 0 || address.includes("%")) {
+    throw new AuthError("CLIENT_ADDRESS_INVALID");
+  }
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [network = "", length = ""] = range.split("/");
+    list.addSubnet(network, Number(length), familyOf(network));
+  }
+  return list.check(address, familyOf(address));
+}
+
+function familyOf(address: string): "ipv4" | "ipv6" {
+  return isIPv4(address) ? "ipv4" : "ipv6";
+}

@@ -1,0 +1,84 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  type AuthenticateRequest,
+  type AuthenticateResponse,
+  AuthenticateResponseSchema,
+  type AuthenticationService,
+  CredentialType,
+  PrincipalType,
+  type WhoAmIRequest,
+  type WhoAmIResponse,
+  WhoAmIResponseSchema,
+} from "../gen/latchkey/v1/authentication_pb.ts";
+import { organizationMessage } from "../organizations/organization-service.ts";
+import type { Actor } from "./actor.ts";
+import type { Authenticate } from "./authenticate.ts";
+import type { Credential, Decision, Principal } from "./decision.ts";
+
+export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
+  readonly #authenticate: Authenticate;
+  readonly #actorOf: (context: HandlerContext) => Actor;
+  readonly #callerOf: (context: HandlerContext) => Actor | undefined;
+
+  constructor(parts: {
+    readonly authenticate: Authenticate;
+    readonly actorOf: (context: HandlerContext) => Actor;
+    readonly callerOf: (context: HandlerContext) => Actor | undefined;
+  }) {
+    this.#authenticate = parts.authenticate;
+    this.#actorOf = parts.actorOf;
+    this.#callerOf = parts.callerOf;
+  }
+
+  async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
+    const decision = await this.#authenticate({
+      ...request,
+      callerOrganizationId: this.#callerOf(context)?.organizationId ?? "",
+    });
+    return create(AuthenticateResponseSchema, {
+      ...decisionMessage(decision),
+      stripHeaders: [...decision.stripHeaders],
+    });
+  }
+
+  whoAmI(_request: WhoAmIRequest, context: HandlerContext): WhoAmIResponse {
+    return create(WhoAmIResponseSchema, decisionMessage(this.#actorOf(context).decision));
+  }
+}
+
+function decisionMessage(decision: Decision) {
+  const { organization } = decision;
+  return {
+    principal: principalMessage(decision.principal),
+    ...(organization && { organization: organizationMessage(organization) }),
+    permissions: [...decision.permissions].sort(),
+    allOrganizations: organization === undefined,
+    credential: credentialMessage(decision.credential),
+  };
+}
+
+const PRINCIPAL_TYPES = {
+  user: PrincipalType.USER,
+  api_key: PrincipalType.API_KEY,
+  service: PrincipalType.SERVICE,
+} as const;
+
+const CREDENTIAL_TYPES = {
+  api_key: CredentialType.API_KEY,
+  access_token: CredentialType.ACCESS_TOKEN,
+  service_key: CredentialType.SERVICE_KEY,
+} as const;
+
+function principalMessage(principal: Principal) {
+  return { ...principal, type: PRINCIPAL_TYPES[principal.type] };
+}
+
+function credentialMessage({ id, type, expireTime }: Credential) {
+  return {
+    id,
+    type: CREDENTIAL_TYPES[type],
+    ...(expireTime && { expireTime: timestampFromDate(expireTime) }),
+  };
+}

@@ -1,0 +1,64 @@
+import { AuthError } from "../errors.ts";
+import type { Actor } from "./actor.ts";
+import type { Decision } from "./decision.ts";
+
+/** A rule of a method that is met by holding a permission: `latchkey.v1.PermissionRule`. */
+export interface PermissionRule {
+  readonly name: string;
+  readonly scope: "organization" | "platform";
+  /** Empty: there is none. */
+  readonly platformName: string;
+  readonly self: boolean;
+}
+
+/** What a call names. */
+export interface Subject {
+  /** The organization, by the message's `organization_id`; empty where it is empty or has no such field. */
+  readonly organizationId: string;
+  /** Whether the message has that field: if not, the call is about a thing that is found by its own id. */
+  readonly namesOrganization: boolean;
+  /** The message's `id`; empty where it has none. */
+  readonly id: string;
+}
+
+/**
+ * Whether a call may be made, and how far it reaches. An actor's own organization bounds it, unless the
+ * method's rule has a PLATFORM permission that the actor holds, or the actor is a service that named none.
+ *
+ * @throws AuthError PERMISSION_DENIED, ORGANIZATION_MISMATCH, ORGANIZATION_AMBIGUOUS
+ */
+export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Actor {
+  const { principal, organization, permissions } = decision;
+  const named = subject.organizationId.toLowerCase();
+  const forPlatform = rule.platformName !== "" && permissions.has(rule.platformName);
+  const holds = permissions.has(rule.name) || forPlatform;
+
+  if (rule.scope === "platform") {
+    require(holds, rule);
+    return { decision, organizationId: undefined };
+  }
+  if (organization === undefined) {
+    require(holds, rule);
+    return { decision, organizationId: named === "" ? undefined : named };
+  }
+  if (named !== "" && named !== organization.id) {
+    if (principal.type === "service") {
+      throw new AuthError("ORGANIZATION_AMBIGUOUS");
+    }
+    if (!forPlatform) {
+      throw new AuthError("ORGANIZATION_MISMATCH");
+    }
+    return { decision, organizationId: named };
+  }
+  const aboutThemselves = rule.self && principal.type === "user" && subject.id.toLowerCase() === principal.id;
+  require(holds || aboutThemselves, rule);
+  // A person of the platform finds a thing by its id wherever it is. A service said where to look.
+  const everywhere = forPlatform && principal.type === "user" && !subject.namesOrganization;
+  return { decision, organizationId: everywhere ? undefined : organization.id };
+}
+
+function require(holds: boolean, rule: PermissionRule): void {
+  if (!holds) {
+    throw new AuthError("PERMISSION_DENIED", { metadata: { missing: rule.name } });
+  }
+}

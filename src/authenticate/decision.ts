@@ -1,0 +1,63 @@
+import type { HeaderField } from "../credentials/credential-headers.ts";
+import type { Catalogue } from "../permissions/permission-pattern.ts";
+
+/** Whoever a credential stands for. */
+export interface Principal {
+  readonly id: string;
+  readonly type: "user" | "api_key" | "service";
+  readonly displayName: string;
+  /** Of a user; else empty. */
+  readonly email: string;
+  /** The role's name, of a user; else empty. */
+  readonly role: string;
+}
+
+export interface OrganizationView {
+  readonly id: string;
+  readonly name: string;
+  readonly suspended: boolean;
+  readonly createTime: Date;
+}
+
+/** The credential that was presented, without its secret. */
+export interface Credential {
+  /** Of the API key, the internal key or the session. */
+  readonly id: string;
+  readonly type: "api_key" | "access_token" | "service_key";
+  readonly expireTime: Date | undefined;
+}
+
+/** What a scheme finds out about a good credential: who, for whom, with which rights. */
+export interface Identity {
+  readonly principal: Principal;
+  readonly credential: Credential;
+  /** Undefined: a principal of the platform that named none, and may act for all. */
+  readonly organization: OrganizationView | undefined;
+  /** Whose live rights bound what is created in this principal's name. */
+  readonly owner: { readonly userId: string } | { readonly serviceKeyId: string };
+  /** Concrete permissions that are held. */
+  readonly permissions: ReadonlySet<string>;
+  /** Every permission that there is. */
+  readonly catalogue: Catalogue;
+  readonly allowedCidrs: readonly string[];
+}
+
+/** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
+export interface Decision extends Omit<Identity, "allowedCidrs"> {
+  readonly stripHeaders: readonly string[];
+}
+
+/** What is asked about a request, besides its headers. */
+export interface Question {
+  readonly headers: readonly HeaderField[];
+  /** Concrete permissions, all of which must be held. */
+  readonly requiredPermissions: readonly string[];
+  /** Empty: the credential's own, or the one that `X-Org-Id` names. */
+  readonly organizationId: string;
+  /** The organization that whoever asks is bound to, and thus asks about. Empty: none. */
+  readonly callerOrganizationId: string;
+  /** Empty: the default audience. */
+  readonly audience: string;
+  /** Empty: unknown. */
+  readonly clientAddress: string;
+}

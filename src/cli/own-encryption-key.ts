@@ -1,0 +1,26 @@
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { CommandError } from "./failure.ts";
+import { writePrivateFile } from "./private-file.ts";
+
+/** The encryption key that development keeps in its data directory, made the first time. */
+export async function ownEncryptionKey(directory: string): Promise<Buffer> {
+  const path = join(directory, "encryption.key");
+  const kept = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") {
+      return undefined;
+    }
+    throw new CommandError(`${path} cannot be read: ${error.message}`);
+  });
+  if (kept !== undefined) {
+    const key = Buffer.from(kept.trim(), "base64");
+    if (key.length !== 32) {
+      throw new CommandError(`${path} does not hold a key; remove the data directory to start anew`);
+    }
+    return key;
+  }
+  const key = randomBytes(32);
+  await writePrivateFile(path, `${key.toString("base64")}\n`);
+  return key;
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { raw } from "@mikro-orm/core";
+import { v7 as uuidv7 } from "uuid";
+import type { Core } from "../app.ts";
+import { ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
+import { insertApiKey } from "../credentials/api-key/create-api-key.ts";
+import { type MintedKey, mintKey, parseKey } from "../credentials/secret-key.ts";
+import { insertServiceKey } from "../credentials/service-key/create-service-key.ts";
+import { ServiceKey } from "../credentials/service-key/service-key-entity.ts";
+import { SERVICE_KEY_PREFIX } from "../credentials/service-key/service-key-scheme.ts";
+import { insertOrganization } from "../organizations/create-organization.ts";
+import { Organization } from "../organizations/organization-entity.ts";
+import { mutate } from "../storage/mutate.ts";
+import { canonical } from "../users/canonical.ts";
+import { makeAdministrator } from "../users/make-administrator.ts";
+import { CommandError } from "./failure.ts";
+import { writePrivateFile } from "./private-file.ts";
+
+const ORGANIZATION = "acme";
+const EMAIL = "admin@acme.test";
+const NAME = "development";
+
+/** What `dev.json` holds. */
+export interface DevCredentials {
+  readonly url: string;
+  readonly organizationId: string;
+  readonly email: string;
+  readonly password: string;
+  readonly apiKey: string;
+  readonly internalKey: string;
+}
+
+export interface SeededDevelopment {
+  readonly credentials: DevCredentials;
+  readonly path: string;
+  /** Whether they were made just now, and are to be told. */
+  readonly isNew: boolean;
+}
+
+/**
+ * Sees to it that the development database holds the credentials of `dev.json`. The file is written before
+ * the database is: whatever interrupts it, the next start finds the file and puts right what is missing.
+ */
+export async function seedDevelopment(
+  core: Core,
+  options: { readonly directory: string; readonly url: string; readonly apiKeyPrefix: string },
+): Promise<SeededDevelopment> {
+  const path = join(options.directory, "dev.json");
+  const kept = await readCredentials(path);
+  if (kept !== undefined && (await isSeeded(core, kept))) {
+    const credentials = { ...kept, url: options.url };
+    if (kept.url !== options.url) {
+      await write(path, credentials);
+    }
+    return { credentials, path, isNew: false };
+  }
+  const existing = await core.storage.fork().findOne(Organization, { nameKey: canonical(ORGANIZATION) });
+  const credentials = {
+    url: options.url,
+    organizationId: existing?.id ?? uuidv7(),
+    email: EMAIL,
+    password: randomBytes(18).toString("base64url"),
+    apiKey: mintKey(options.apiKeyPrefix).text,
+    internalKey: mintKey(SERVICE_KEY_PREFIX).text,
+  };
+  await write(path, credentials);
+  await insert(core, credentials);
+  return { credentials, path, isNew: true };
+}
+
+async function readCredentials(path: string): Promise<DevCredentials | undefined> {
+  let content: string;
+  try {
+    content = await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") {
+      return undefined;
+    }
+    throw new CommandError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+  try {
+    const { url, organizationId, email, password, apiKey, internalKey } = JSON.parse(content);
+    const values = { url, organizationId, email, password, apiKey, internalKey };
+    if (Object.values(values).every((value) => typeof value === "string")) {
+      return values;
+    }
+  } catch {
+    // Told below, like any other content that is not ours.
+  }
+  throw new CommandError(`${path} does not hold what was written there; remove it to have new credentials`);
+}
+
+async function write(path: string, credentials: DevCredentials): Promise<void> {
+  await writePrivateFile(path, `${JSON.stringify(credentials, undefined, 2)}\n`);
+}
+
+async function isSeeded(core: Core, { apiKey }: DevCredentials): Promise<boolean> {
+  const lookupId = readMinted(apiKey).lookupId;
+  return (await core.storage.fork().count(ApiKeySlot, { lookupId })) > 0;
+}
+
+async function insert(core: Core, credentials: DevCredentials): Promise<void> {
+  const { storage, keyHasher, passwordHasher } = core;
+  const { organizationId, email } = credentials;
+  const passwordHash = await passwordHasher.hash(credentials.password);
+  await mutate(storage, { type: "operator", id: "npm start" }, async (em) => {
+    if ((await em.count(Organization, { id: organizationId })) === 0) {
+      await insertOrganization(em, ORGANIZATION, organizationId);
+    }
+    const admin = { email, passwordHash, passwordExpireTime: undefined };
+    const userId = await makeAdministrator(em, organizationId, admin);
+    // Those of a dev.json that was lost.
+    await em.nativeUpdate(ServiceKey, { name: NAME, revokeTime: null }, { revokeTime: raw("now()") });
+    const key = { name: NAME, allowedCidrs: [], expireTime: undefined };
+    await insertServiceKey(em, keyHasher, readMinted(credentials.internalKey), {
+      ...key,
+      permissions: ["*"],
+    });
+    await insertApiKey(em, keyHasher, readMinted(credentials.apiKey), {
+      ...key,
+      permissions: ["calls.*"],
+      environment: "",
+      organizationId,
+      creatorId: userId,
+      owner: { userId },
+    });
+    const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
+    return { result: undefined, event, tags: [`org:${organizationId}`, `user:${userId}`] };
+  });
+}
+
+function readMinted(text: string): MintedKey {
+  const prefix = text.slice(0, text.indexOf("_"));
+  const lookupId = parseKey(text, new Set([prefix]));
+  if (lookupId === undefined) {
+    throw new CommandError("dev.json holds a key that is none; remove it to have new credentials");
+  }
+  return { text, lookupId, displayPrefix: text.slice(0, text.lastIndexOf("_")) };
+}

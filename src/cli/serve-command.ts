@@ -1,0 +1,63 @@
+import { Command } from "commander";
+import { buildApp, openCore } from "../app.ts";
+import { readConfig, set } from "../config.ts";
+import { createLog } from "../server/log.ts";
+import { migrate } from "../storage/migrate.ts";
+import { runService } from "./run-service.ts";
+
+/** How long a balancer has to see that /readyz says no, before the port stops accepting. */
+const NOTICE_MILLIS = 2_000;
+
+export function serveCommand(): Command {
+  return new Command("serve")
+    .description(
+      "run the service in production (needs DATABASE_URL, LATCHKEY_ENCRYPTION_KEY, LATCHKEY_PUBLIC_URL)",
+    )
+    .action(serve);
+}
+
+async function serve(): Promise<void> {
+  const config = readConfig(process.env, "serve");
+  const log = createLog({ level: set(config.logLevel), pretty: process.stdout.isTTY === true });
+  const connection = set(config.databaseUrl);
+  const migrations = await migrate(connection, "production");
+  if (migrations.length > 0) {
+    log.info({ migrations }, "migrated the database");
+  }
+  const core = await openCore(
+    {
+      connection,
+      encryptionKey: set(config.encryptionKey),
+      passwordMinimumLength: set(config.passwordMinimumLength),
+    },
+    log,
+  );
+  try {
+    const publicUrl = set(config.publicUrl);
+    const app = await buildApp(
+      core,
+      {
+        publicUrl,
+        audience: config.audience ?? publicUrl,
+        callers: set(config.callers),
+        apiKeyPrefix: set(config.apiKeyPrefix),
+        apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
+      },
+      log,
+    );
+    await runService(
+      app,
+      {
+        host: set(config.host),
+        port: set(config.port),
+        drainMillis: set(config.drainSeconds) * 1000,
+        noticeMillis: NOTICE_MILLIS,
+        endings: [],
+        onListening: ({ address, port }) => log.info({ address, port, publicUrl }, "listening"),
+      },
+      log,
+    );
+  } finally {
+    await core.storage.close();
+  }
+}

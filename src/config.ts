@@ -1,0 +1,248 @@
+import { parseDatabaseUrl } from "./storage/database-connection.ts";
+
+/** The commands that read settings. `dev` is `npm start`. */
+export type Command = "dev" | "serve" | "migrate" | "bootstrap" | "authenticate";
+
+interface Setting<Value> {
+  readonly variable: string;
+  /** For people: what it does. */
+  readonly about: string;
+  /** How the value is written, for people. */
+  readonly form: string;
+  /** @throws Error whose message ends the sentence "LATCHKEY_… …", without repeating the value. */
+  readonly parse: (text: string) => Value;
+  /** What it is where it is not set, as it would be written; per command where they differ. */
+  readonly initial?: string | Partial<Record<Command, string>>;
+  /** The commands that do not run without it. */
+  readonly requiredBy?: readonly Command[];
+}
+
+const setting = <Value>(definition: Setting<Value>): Setting<Value> => definition;
+
+/** Every setting there is. `docs/configuration.md` is made from this table. */
+export const SETTINGS = {
+  databaseUrl: setting({
+    variable: "DATABASE_URL",
+    about:
+      "The PostgreSQL database, version 15 or later. `npm start` without it runs a PostgreSQL of its own under the data directory.",
+    form: "postgres://user:password@host:5432/database",
+    parse: parseDatabaseUrl,
+    requiredBy: ["serve", "migrate", "bootstrap"],
+  }),
+  encryptionKey: setting({
+    variable: "LATCHKEY_ENCRYPTION_KEY",
+    about:
+      "The key under which signing keys and peppers are encrypted in the database. Losing it loses them. `openssl rand -base64 32` makes one; `npm start` makes its own under the data directory.",
+    form: "32 bytes in base64",
+    parse: encryptionKey,
+    requiredBy: ["serve", "bootstrap"],
+  }),
+  publicUrl: setting({
+    variable: "LATCHKEY_PUBLIC_URL",
+    about:
+      "Where clients reach this deployment. It is the issuer of tokens (`iss`), whatever a request says its host is.",
+    form: "an http or https URL without a trailing slash",
+    parse: publicUrl,
+    requiredBy: ["serve"],
+  }),
+  audience: setting({
+    variable: "LATCHKEY_AUDIENCE",
+    about: "The audience of tokens (`aud`), and what is expected of them where a request asks for none.",
+    form: "up to 255 visible characters; by default the public URL",
+    parse: audience,
+  }),
+  host: setting({
+    variable: "LATCHKEY_HOST",
+    about: "The address to listen on.",
+    form: "a host name or an IP address",
+    parse: text,
+    initial: { dev: "127.0.0.1", serve: "0.0.0.0" },
+  }),
+  port: setting({
+    variable: "LATCHKEY_PORT",
+    about: "The port to listen on: gRPC, gRPC-Web, Connect and plain HTTP together.",
+    form: "1 to 65535",
+    parse: integer(1, 65_535),
+    initial: "8080",
+  }),
+  callers: setting({
+    variable: "LATCHKEY_CALLERS",
+    about:
+      "Who may call `Authenticate`: `authenticated` asks for a credential that holds `auth.authenticate`; `any` lets in whoever reaches the port.",
+    form: "any or authenticated",
+    parse: oneOf("any", "authenticated"),
+    initial: { dev: "any", serve: "authenticated" },
+  }),
+  apiKeyPrefix: setting({
+    variable: "LATCHKEY_API_KEY_PREFIX",
+    about: "What new API keys begin with.",
+    form: "a lower-case letter, then up to 15 lower-case letters and digits; not `sk`",
+    parse: keyPrefix,
+    initial: "ak",
+  }),
+  apiKeyOldPrefixes: setting({
+    variable: "LATCHKEY_API_KEY_OLD_PREFIXES",
+    about: "Prefixes of API keys that were made before the prefix was changed, and stay accepted.",
+    form: "prefixes, separated by commas",
+    parse: (list) => list.split(",").map((prefix) => keyPrefix(prefix.trim())),
+  }),
+  passwordMinimumLength: setting({
+    variable: "LATCHKEY_PASSWORD_MIN_LENGTH",
+    about: "The fewest characters (code points) of a new password.",
+    form: "8 to 64",
+    parse: integer(8, 64),
+    initial: "15",
+  }),
+  drainSeconds: setting({
+    variable: "LATCHKEY_DRAIN_SECONDS",
+    about: "How long calls in flight may take after SIGTERM before they are cut.",
+    form: "0 to 300",
+    parse: integer(0, 300),
+    initial: "20",
+  }),
+  logLevel: setting({
+    variable: "LATCHKEY_LOG_LEVEL",
+    about: "The least grave lines that are logged.",
+    form: "trace, debug, info, warn, error or fatal",
+    parse: oneOf("trace", "debug", "info", "warn", "error", "fatal"),
+    initial: "info",
+  }),
+  dataDirectory: setting({
+    variable: "LATCHKEY_DATA_DIR",
+    about: "Where `npm start` keeps its database, its encryption key and `dev.json`.",
+    form: "a folder",
+    parse: text,
+    initial: ".latchkey",
+  }),
+  url: setting({
+    variable: "LATCHKEY_URL",
+    about: "The service that `latchkey authenticate` asks.",
+    form: "an http or https URL without a trailing slash",
+    parse: publicUrl,
+    initial: "http://127.0.0.1:8080",
+  }),
+  callerKey: setting({
+    variable: "LATCHKEY_CALLER_KEY",
+    about: "The internal key with which `latchkey authenticate` presents itself.",
+    form: "sk_…",
+    parse: text,
+  }),
+} as const;
+
+type Settings = typeof SETTINGS;
+type ValueOf<Definition> = Definition extends Setting<infer Value> ? Value : never;
+
+/** The value of each setting; undefined where it is not set and has no initial value. */
+export type Config = { readonly [Name in keyof Settings]: ValueOf<Settings[Name]> | undefined };
+
+/** Everything that is wrong with the settings, for a person. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join("\n"));
+    this.faults = faults;
+  }
+}
+
+/**
+ * Reads the settings of a command.
+ *
+ * @throws ConfigError with every fault at once. A `LATCHKEY_*` variable that is not in the table is one: a
+ * misspelt setting must not silently leave a door as it was.
+ */
+export function readConfig(env: NodeJS.ProcessEnv, command: Command): Config {
+  const faults: string[] = [];
+  const known = new Set(Object.values(SETTINGS).map(({ variable }) => variable));
+  for (const name of Object.keys(env).filter((name) => name.startsWith("LATCHKEY_") && !known.has(name))) {
+    faults.push(`${name} is not a setting of Latchkey; check its spelling`);
+  }
+  const read = (definition: Setting<unknown>): unknown => {
+    const { variable, initial, parse, form, requiredBy } = definition;
+    const value = env[variable] ?? (typeof initial === "object" ? initial[command] : initial);
+    if (value === undefined) {
+      if (requiredBy?.includes(command)) {
+        faults.push(`${variable} is not set; it is needed: ${form}`);
+      }
+      return undefined;
+    }
+    try {
+      return parse(value);
+    } catch (error) {
+      faults.push(`${variable} ${error instanceof Error ? error.message : "is wrong"}; write ${form}`);
+      return undefined;
+    }
+  };
+  const values = Object.entries(SETTINGS).map(([name, definition]) => [name, read(definition)]);
+  if (faults.length > 0) {
+    throw new ConfigError(faults);
+  }
+  return Object.fromEntries(values) as Config;
+}
+
+/** A setting that the command requires, or that has an initial value for it. */
+export function set<Value>(value: Value | undefined): Value {
+  if (value === undefined) {
+    throw new Error("a setting was read that the command does not require");
+  }
+  return value;
+}
+
+function text(value: string): string {
+  if (value === "") {
+    throw new Error("is empty");
+  }
+  return value;
+}
+
+function integer(least: number, most: number): (value: string) => number {
+  return (value) => {
+    const number = /^\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
+    if (!(number >= least && number <= most)) {
+      throw new Error("is out of range or no whole number");
+    }
+    return number;
+  };
+}
+
+function oneOf<const Choice extends string>(...choices: readonly Choice[]): (value: string) => Choice {
+  return (value) => {
+    const choice = choices.find((candidate) => candidate === value);
+    if (choice === undefined) {
+      throw new Error("is none of its choices");
+    }
+    return choice;
+  };
+}
+
+function encryptionKey(value: string): Buffer {
+  const key = Buffer.from(value, "base64");
+  if (key.length !== 32 || key.toString("base64") !== value) {
+    throw new Error("is not 32 bytes in base64");
+  }
+  return key;
+}
+
+function publicUrl(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === "";
+  if (url === undefined || !/^https?:$/.test(url.protocol) || !isPlain || value.endsWith("/")) {
+    throw new Error("is not such a URL");
+  }
+  return value;
+}
+
+function audience(value: string): string {
+  if (!/^[\x21-\x7e]{1,255}$/.test(value)) {
+    throw new Error("is empty, too long or holds other characters");
+  }
+  return value;
+}
+
+function keyPrefix(value: string): string {
+  if (!/^[a-z][a-z0-9]{0,15}$/.test(value) || value === "sk") {
+    throw new Error("is not such a prefix");
+  }
+  return value;
+}

@@ -1,0 +1,48 @@
+import type { Identity } from "../../authenticate/decision.ts";
+import type { SessionState } from "../../authenticate/live-state.ts";
+import { AuthError } from "../../errors.ts";
+import { expandPatterns } from "../../permissions/permission-pattern.ts";
+import type { Scheme } from "../scheme.ts";
+import { type ReadTokenParts, readToken } from "./read-token.ts";
+
+/** `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is. */
+export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
+  return {
+    async identify({ kind, text }, { audience }) {
+      if (kind !== "bearer") {
+        return undefined;
+      }
+      return identityOf(await readToken(parts, text, audience === "" ? parts.defaultAudience : audience));
+    },
+  };
+}
+
+function identityOf(session: SessionState): Identity {
+  if (session.revokeTime !== undefined) {
+    throw new AuthError("TOKEN_REVOKED");
+  }
+  if (session.expireTime <= session.now) {
+    throw new AuthError("TOKEN_EXPIRED");
+  }
+  const { user, role, catalogue } = session;
+  if (!user.active) {
+    throw new AuthError("USER_DISABLED");
+  }
+  const byRole = expandPatterns(role.permissions, "role", catalogue);
+  const byPlatformRole = new Set(user.platformRole === "administrator" ? catalogue.platform : []);
+  return {
+    principal: {
+      id: user.id,
+      type: "user",
+      displayName: user.displayName,
+      email: user.email,
+      role: role.name,
+    },
+    credential: { id: session.id, type: "access_token", expireTime: session.expireTime },
+    organization: session.organization,
+    owner: { userId: user.id },
+    permissions: byRole.union(byPlatformRole),
+    catalogue,
+    allowedCidrs: [],
+  };
+}

@@ -1,0 +1,110 @@
+import { SignJWT } from "jose";
+import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { AuthError } from "../../errors.ts";
+import { mutate } from "../../storage/mutate.ts";
+import type { Storage } from "../../storage/open-storage.ts";
+import { type LoginMembership, logIn } from "../../users/login.ts";
+import type { PasswordHasher } from "../../users/password.ts";
+import { User } from "../../users/user-entity.ts";
+import { Session } from "./session-entity.ts";
+import type { SigningKeys } from "./signing-keys.ts";
+
+const LIFETIME_SECONDS = 24 * 60 * 60;
+/** RFC 9068 section 2.2 asks for a client; people log in to Latchkey itself. */
+const CLIENT_ID = "latchkey";
+
+export interface IssuedToken {
+  readonly accessToken: string;
+  readonly expireTime: Date;
+  readonly user: { readonly id: string; readonly email: string; readonly role: string };
+}
+
+export interface IssueTokenParts {
+  readonly storage: Storage;
+  readonly passwordHasher: PasswordHasher;
+  readonly signingKeys: SigningKeys;
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+export interface PasswordLogin {
+  readonly email: string;
+  readonly password: string;
+  /** Empty: the user's only one. */
+  readonly organizationId: string;
+}
+
+/**
+ * Logs a person in by email and password, and issues an access token (RFC 9068). What is wrong besides the
+ * email and the password is told only to whoever knew the password.
+ *
+ * @throws AuthError LOGIN_FAILED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED, ORGANIZATION_SUSPENDED
+ */
+export async function issueToken(parts: IssueTokenParts, asked: PasswordLogin): Promise<IssuedToken> {
+  const { storage, passwordHasher } = parts;
+  const login = await logIn(parts, asked.email, asked.password);
+  const { userId } = login;
+  const { organizationId, role } = chooseOrganization(login.memberships, asked.organizationId);
+
+  const rehashed = passwordHasher.isOutdated(login.passwordHash)
+    ? await passwordHasher.hash(asked.password)
+    : undefined;
+  const session = await mutate(storage, { type: "user", id: userId }, async (em) => {
+    if (rehashed !== undefined) {
+      // Only in place of the hash that was checked: the password may have been changed meanwhile.
+      await em.nativeUpdate(
+        User,
+        { id: userId, passwordHash: login.passwordHash },
+        { passwordHash: rehashed },
+      );
+    }
+    const [{ now }] = await em.execute<[{ now: number }]>("select extract(epoch from now())::float8 as now");
+    const seconds = Math.floor(now);
+    const created = em.create(Session, {
+      id: uuidv7(),
+      organizationId,
+      userId,
+      // Whole seconds, like the token's claims.
+      createTime: new Date(seconds * 1000),
+      expireTime: new Date((seconds + LIFETIME_SECONDS) * 1000),
+    });
+    const event = { organizationId, action: "session.create", targetId: created.id, detail: { userId } };
+    // Nothing that is cached depends on a session that is new.
+    return { result: created, event, tags: [] };
+  });
+
+  const accessToken = await new SignJWT({ sid: session.id, org: organizationId, role, client_id: CLIENT_ID })
+    .setProtectedHeader({
+      alg: parts.signingKeys.current.algorithm,
+      typ: "at+jwt",
+      kid: parts.signingKeys.current.kid,
+    })
+    .setIssuer(parts.issuer)
+    .setAudience(parts.audience)
+    .setSubject(userId)
+    .setJti(uuidv4())
+    .setIssuedAt(session.createTime)
+    .setExpirationTime(session.expireTime)
+    .sign(parts.signingKeys.current.privateKey);
+  return { accessToken, expireTime: session.expireTime, user: { id: userId, email: login.email, role } };
+}
+
+function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {
+  const chosen =
+    asked === "" ? memberships : memberships.filter((row) => row.organizationId === asked.toLowerCase());
+  const [membership, ...others] = chosen;
+  // Somebody else's organization, and one that does not exist, look the same.
+  if (membership === undefined) {
+    throw new AuthError("LOGIN_FAILED");
+  }
+  if (others.length > 0) {
+    throw new AuthError("ORGANIZATION_REQUIRED", {
+      message: "You belong to several organizations: name one in organization_id.",
+      metadata: { organizations: chosen.map((row) => row.organizationId).join(" ") },
+    });
+  }
+  if (membership.suspended) {
+    throw new AuthError("ORGANIZATION_SUSPENDED");
+  }
+  return membership;
+}

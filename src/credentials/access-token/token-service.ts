@@ -1,0 +1,41 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import {
+  type IssueTokenRequest,
+  type IssueTokenResponse,
+  IssueTokenResponseSchema,
+  type RevokeTokenRequest,
+  type RevokeTokenResponse,
+  RevokeTokenResponseSchema,
+  type TokenService,
+} from "../../gen/latchkey/v1/token_pb.ts";
+import { type IssueTokenParts, issueToken } from "./issue-token.ts";
+import type { ReadTokenParts } from "./read-token.ts";
+import { revokeToken } from "./revoke-token.ts";
+
+export type TokenServiceParts = IssueTokenParts & ReadTokenParts;
+
+export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
+  readonly #parts: TokenServiceParts;
+
+  constructor(parts: TokenServiceParts) {
+    this.#parts = parts;
+  }
+
+  async issueToken(request: IssueTokenRequest): Promise<IssueTokenResponse> {
+    const { email = "", password = "" } = request.grant.value ?? {};
+    const issued = await issueToken(this.#parts, { email, password, organizationId: request.organizationId });
+    return create(IssueTokenResponseSchema, {
+      accessToken: issued.accessToken,
+      tokenType: "Bearer",
+      expireTime: timestampFromDate(issued.expireTime),
+      user: issued.user,
+    });
+  }
+
+  async revokeToken(request: RevokeTokenRequest): Promise<RevokeTokenResponse> {
+    await revokeToken(this.#parts, request.target.value ?? "");
+    return create(RevokeTokenResponseSchema);
+  }
+}

@@ -1,0 +1,62 @@
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
+import type { Storage } from "../storage/open-storage.ts";
+import type { Seal } from "../storage/seal.ts";
+import { Pepper } from "./pepper-entity.ts";
+
+const PEPPER_BYTES = 32;
+/** Any number that nobody else locks in this database. */
+const LOCK = 0x4c61_7065;
+
+/** What is kept of a key's secret. */
+export interface KeyDigest {
+  readonly digest: Buffer;
+  readonly pepperId: string;
+}
+
+/** What a row tells about a key's secret, with the pepper as it is kept. */
+export interface StoredDigest extends KeyDigest {
+  readonly sealedPepper: Buffer;
+}
+
+/** Hashes keys for the database: HMAC-SHA-256 of the whole text, under a pepper that is not in it in clear. */
+export interface KeyHasher {
+  hash(text: string): KeyDigest;
+  /** Compares in constant time, and does the same work where there is nothing to compare with. */
+  matches(text: string, stored: StoredDigest | undefined): boolean;
+}
+
+/** Loads the deployment's pepper, or makes it: one, however many processes start at once. */
+export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHasher> {
+  const place = (id: string) => `peppers/${id}`;
+
+  const current = await storage.fork().transactional(async (em) => {
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    const [newest] = await em.findAll(Pepper, { orderBy: { id: "desc" }, limit: 1 });
+    if (newest !== undefined) {
+      return newest;
+    }
+    const id = uuidv7();
+    const sealedSecret = seal.close(randomBytes(PEPPER_BYTES), place(id));
+    return em.create(Pepper, { id, sealedSecret });
+  });
+
+  const opened = new Map<string, Buffer>();
+  const open = (id: string, sealed: Uint8Array) => {
+    const secret = opened.get(id) ?? seal.open(sealed, place(id));
+    opened.set(id, secret);
+    return secret;
+  };
+  const currentSecret = open(current.id, current.sealedSecret);
+  const hmac = (secret: Buffer, text: string) => createHmac("sha256", secret).update(text).digest();
+  const nothing = Buffer.alloc(32);
+
+  return {
+    hash: (text) => ({ digest: hmac(currentSecret, text), pepperId: current.id }),
+    matches(text, stored) {
+      const secret = stored === undefined ? currentSecret : open(stored.pepperId, stored.sealedPepper);
+      const equal = timingSafeEqual(hmac(secret, text), stored?.digest ?? nothing);
+      return equal && stored !== undefined;
+    },
+  };
+}

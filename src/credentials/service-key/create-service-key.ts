@@ -1,0 +1,77 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { v7 as uuidv7 } from "uuid";
+import { type Actor, authorOf } from "../../authenticate/actor.ts";
+import { AuthError } from "../../errors.ts";
+import { checkGrant } from "../../permissions/grant.ts";
+import { mutate } from "../../storage/mutate.ts";
+import type { Storage } from "../../storage/open-storage.ts";
+import { violates } from "../../storage/storage-error.ts";
+import type { KeyHasher } from "../key-digest.ts";
+import { type MintedKey, mintKey } from "../secret-key.ts";
+import { type ServiceKeyView, viewOf } from "./read-service-keys.ts";
+import { ServiceKey, ServiceKeySlot } from "./service-key-entity.ts";
+import { SERVICE_KEY_PREFIX } from "./service-key-scheme.ts";
+
+export interface NewServiceKey {
+  readonly name: string;
+  /** Names and patterns over both scopes. Empty: everything. */
+  readonly permissions: readonly string[];
+  readonly allowedCidrs: readonly string[];
+  /** Undefined: never. */
+  readonly expireTime: Date | undefined;
+}
+
+/**
+ * Creates an internal key, bounded by what the actor holds.
+ *
+ * @throws AuthError PERMISSION_UNKNOWN, PERMISSION_NOT_HELD, SERVICE_KEY_NAME_TAKEN
+ */
+export async function createServiceKey(
+  parts: { readonly storage: Storage; readonly keyHasher: KeyHasher },
+  actor: Actor,
+  asked: NewServiceKey,
+): Promise<{ serviceKey: ServiceKeyView; secret: string }> {
+  const wanted = asked.permissions.length === 0 ? ["*"] : asked.permissions;
+  const permissions = checkGrant(actor.decision, wanted, "service-key");
+  const minted = mintKey(SERVICE_KEY_PREFIX);
+  try {
+    return await mutate(parts.storage, authorOf(actor), async (em) => {
+      const key = await insertServiceKey(em, parts.keyHasher, minted, { ...asked, permissions });
+      const { name, allowedCidrs, expireTime } = asked;
+      const detail = { after: { name, permissions, allowedCidrs, expireTime } };
+      const event = { action: "service_key.create", targetId: key.key.id, detail };
+      return { result: { serviceKey: key, secret: minted.text }, event, tags: [`key:${key.key.id}`] };
+    });
+  } catch (error) {
+    if (violates(error, "service_keys_name_key")) {
+      throw new AuthError("SERVICE_KEY_NAME_TAKEN", { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** The rows of a new internal key, within a unit of work. */
+export async function insertServiceKey(
+  em: EntityManager,
+  keyHasher: KeyHasher,
+  minted: MintedKey,
+  asked: NewServiceKey,
+): Promise<ServiceKeyView> {
+  const key = em.create(ServiceKey, {
+    id: uuidv7(),
+    name: asked.name,
+    permissions: [...asked.permissions],
+    allowedCidrs: [...asked.allowedCidrs],
+    expireTime: asked.expireTime ?? null,
+  });
+  await em.flush();
+  const slot = em.create(ServiceKeySlot, {
+    lookupId: minted.lookupId,
+    serviceKeyId: key.id,
+    slot: 1,
+    displayPrefix: minted.displayPrefix,
+    ...keyHasher.hash(minted.text),
+  });
+  await em.flush();
+  return viewOf(key, slot);
+}

@@ -1,0 +1,10 @@
+/**
+ * The roles that every organization has. Being an owner is more than its permissions: only an owner (or
+ * the platform) makes, disables or enables an owner, and the last one stays.
+ */
+export const BUILT_IN_ROLES: Readonly<Record<string, readonly string[]>> = {
+  owner: ["*"],
+  admin: ["*"],
+  member: ["*.read", "calls.*"],
+  viewer: ["*.read"],
+};

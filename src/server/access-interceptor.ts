@@ -1,0 +1,107 @@
+import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
+import type { ContextValues, Interceptor } from "@connectrpc/connect";
+import type { Actor } from "../authenticate/actor.ts";
+import type { Authenticate } from "../authenticate/authenticate.ts";
+import { authorize, type Subject } from "../authenticate/authorize.ts";
+import type { Decision } from "../authenticate/decision.ts";
+import { AuthError } from "../errors.ts";
+import { type AccessRule, accessRuleOf } from "./access-rules.ts";
+import { actorKey, peerAddressKey, rawHeadersKey } from "./call-context.ts";
+
+export interface AccessParts {
+  readonly authenticate: Authenticate;
+  readonly organizationExists: (id: string) => Promise<boolean>;
+  /** `any`: whoever reaches the port may ask about a credential. */
+  readonly callers: "any" | "authenticated";
+}
+
+const NOBODY: Subject = { organizationId: "", namesOrganization: false, id: "" };
+
+/** Enforces every method's access rule, before its handler sees anything. */
+export function createAccessInterceptor(parts: AccessParts): Interceptor {
+  const rules = new Map<DescMethod, AccessRule>();
+  const ruleOf = (method: DescMethod) => {
+    const rule = rules.get(method) ?? accessRuleOf(method);
+    rules.set(method, rule);
+    return rule;
+  };
+
+  return (next) => async (request) => {
+    const rule = ruleOf(request.method);
+    const asksNothing =
+      rule.kind === "public" ||
+      rule.kind === "possession" ||
+      (rule.kind === "permission" && rule.caller && parts.callers === "any");
+    if (!asksNothing) {
+      const subject = request.stream ? NOBODY : subjectOf(request.method.input, request.message);
+      request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
+    }
+    return await next(request);
+  };
+}
+
+async function admit(
+  parts: AccessParts,
+  rule: AccessRule,
+  values: ContextValues,
+  subject: Subject,
+): Promise<Actor> {
+  if (rule.kind !== "permission") {
+    const decision = await decisionOf(parts, values);
+    return { decision, organizationId: decision.organization?.id };
+  }
+  if (rule.caller) {
+    return await admitCaller(parts, rule, values);
+  }
+  const actor = authorize(rule.permission, await decisionOf(parts, values), subject);
+  const { organizationId, decision } = actor;
+  const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
+  if (isForeign && !(await parts.organizationExists(organizationId))) {
+    throw new AuthError("ORGANIZATION_UNKNOWN");
+  }
+  return actor;
+}
+
+/** A caller's own faults are told apart from those of the credential that they ask about. */
+async function admitCaller(
+  parts: AccessParts,
+  rule: AccessRule & { kind: "permission" },
+  values: ContextValues,
+): Promise<Actor> {
+  try {
+    // What the message names is about its subject, not about the caller.
+    return authorize(rule.permission, await decisionOf(parts, values), NOBODY);
+  } catch (error) {
+    if (!(error instanceof AuthError) || error.reason === "UNAVAILABLE") {
+      throw error;
+    }
+    throw new AuthError("CALLER_REJECTED", { metadata: { caller_reason: error.reason } });
+  }
+}
+
+async function decisionOf(parts: AccessParts, values: ContextValues): Promise<Decision> {
+  return await parts.authenticate({
+    headers: values.get(rawHeadersKey),
+    clientAddress: values.get(peerAddressKey),
+    requiredPermissions: [],
+    organizationId: "",
+    callerOrganizationId: "",
+    audience: "",
+  });
+}
+
+function subjectOf(schema: DescMessage, message: Message): Subject {
+  const view = reflect(schema, message);
+  const textOf = (name: string) => {
+    const field = schema.fields.find((candidate) => candidate.name === name);
+    const value = field && view.get(field);
+    return typeof value === "string" ? value : undefined;
+  };
+  const organizationId = textOf("organization_id");
+  return {
+    organizationId: organizationId ?? "",
+    namesOrganization: organizationId !== undefined,
+    id: textOf("id") ?? "",
+  };
+}

@@ -1,0 +1,45 @@
+import type { IncomingMessage } from "node:http";
+import type { Http2ServerRequest } from "node:http2";
+import {
+  type ContextKey,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+
+import type { Actor } from "../authenticate/actor.ts";
+import type { HeaderField } from "../credentials/credential-headers.ts";
+
+/** The call's own header fields as they came, duplicates and all: what Connect shows has them joined. */
+export const rawHeadersKey: ContextKey<readonly HeaderField[]> = createContextKey<readonly HeaderField[]>([]);
+
+/** The address of the socket's other end. Empty: unknown. */
+export const peerAddressKey: ContextKey<string> = createContextKey("");
+
+/** Set by the access interceptor, where the method's rule asks who calls. */
+export const actorKey: ContextKey<Actor | undefined> = createContextKey<Actor | undefined>(undefined);
+
+/** What the handlers and interceptors of one call are told about it. */
+export function contextValuesOf(request: IncomingMessage | Http2ServerRequest) {
+  const headers: HeaderField[] = [];
+  for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) {
+    headers.push({ name: request.rawHeaders[at] ?? "", value: request.rawHeaders[at + 1] ?? "" });
+  }
+  return createContextValues()
+    .set(rawHeadersKey, headers)
+    .set(peerAddressKey, request.socket.remoteAddress ?? "");
+}
+
+/** Who calls, where the method's rule lets somebody in only once that is known. */
+export function actorOf(context: HandlerContext): Actor {
+  const actor = context.values.get(actorKey);
+  if (actor === undefined) {
+    throw new Error(`no rule of ${context.method.name} says who calls`);
+  }
+  return actor;
+}
+
+/** Who calls, if it was asked. */
+export function callerOf(context: HandlerContext): Actor | undefined {
+  return context.values.get(actorKey);
+}

@@ -1,0 +1,66 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import { AuthError, type Reason } from "../errors.ts";
+import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { isStorageFault } from "../storage/storage-error.ts";
+
+const DOMAIN = "latchkey";
+
+const CODES = {
+  invalid_argument: Code.InvalidArgument,
+  unauthenticated: Code.Unauthenticated,
+  permission_denied: Code.PermissionDenied,
+  failed_precondition: Code.FailedPrecondition,
+  not_found: Code.NotFound,
+  already_exists: Code.AlreadyExists,
+  resource_exhausted: Code.ResourceExhausted,
+  unavailable: Code.Unavailable,
+  internal: Code.Internal,
+} as const satisfies Record<AuthError["code"], Code>;
+
+/** What is ours to mend: it goes to the log with its cause. */
+const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
+
+/** The one place where what was thrown becomes what a caller sees. */
+export function createErrorInterceptor(log: Logger): Interceptor {
+  return (next) => async (request) => {
+    try {
+      return await next(request);
+    } catch (thrown) {
+      const error = translate(thrown);
+      if (error instanceof AuthError && FAULTS.has(error.reason)) {
+        const method = `${request.service.typeName}/${request.method.name}`;
+        log.error({ method, reason: error.reason, err: error.cause ?? error }, "a call failed");
+      }
+      throw error instanceof AuthError ? toConnectError(error) : error;
+    }
+  };
+}
+
+/** @returns an AuthError, or what Connect itself has to say. */
+function translate(thrown: unknown): AuthError | ConnectError {
+  if (thrown instanceof AuthError) {
+    return thrown;
+  }
+  if (thrown instanceof ConnectError) {
+    return thrown.code === Code.InvalidArgument ? withReason(thrown, "REQUEST_INVALID") : thrown;
+  }
+  return new AuthError(isStorageFault(thrown) ? "UNAVAILABLE" : "INTERNAL", { cause: thrown });
+}
+
+function toConnectError(error: AuthError): ConnectError {
+  const translated = new ConnectError(error.message, CODES[error.code]);
+  translated.details.push(errorInfo(error.reason, error.metadata));
+  return translated;
+}
+
+/** What protovalidate found keeps its own detail, with the fields, beside the reason. */
+function withReason(error: ConnectError, reason: Reason): ConnectError {
+  error.details.push(errorInfo(reason, {}));
+  return error;
+}
+
+function errorInfo(reason: Reason, metadata: Readonly<Record<string, string>>) {
+  return { desc: ErrorInfoSchema, value: create(ErrorInfoSchema, { reason, domain: DOMAIN, metadata }) };
+}

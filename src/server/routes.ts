@@ -1,0 +1,91 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { createValidateInterceptor } from "@connectrpc/validate";
+import type { Logger } from "pino";
+import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
+import { TokenServiceImpl, type TokenServiceParts } from "../credentials/access-token/token-service.ts";
+import { ApiKeyServiceImpl } from "../credentials/api-key/api-key-service.ts";
+import type { KeyHasher } from "../credentials/key-digest.ts";
+import { ServiceKeyServiceImpl } from "../credentials/service-key/service-key-service.ts";
+import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
+import { ApiKeyService } from "../gen/latchkey/v1/api_key_pb.ts";
+import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";
+import { OrganizationService } from "../gen/latchkey/v1/organization_pb.ts";
+import { file_latchkey_v1_reason } from "../gen/latchkey/v1/reason_pb.ts";
+import { ServiceKeyService } from "../gen/latchkey/v1/service_key_pb.ts";
+import { TokenService } from "../gen/latchkey/v1/token_pb.ts";
+import { UserService } from "../gen/latchkey/v1/user_pb.ts";
+import { type HealthStatus, healthRoutes } from "../grpc-health/index.ts";
+import { reflectionRoutes } from "../grpc-reflection/index.ts";
+import { OrganizationServiceImpl } from "../organizations/organization-service.ts";
+import type { Pager } from "../storage/page.ts";
+import { UserServiceImpl } from "../users/user-service.ts";
+import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
+import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
+import { createErrorInterceptor } from "./error-interceptor.ts";
+import { type HttpPages, servePage } from "./http-pages.ts";
+import type { NodeHandler } from "./one-port.ts";
+
+/** One message, as it is sent and as it is decompressed. */
+const MOST_MESSAGE_BYTES = 64 * 1024;
+
+/** Latchkey's own services. */
+export const SERVICES = [
+  AuthenticationService,
+  TokenService,
+  ApiKeyService,
+  OrganizationService,
+  UserService,
+  ServiceKeyService,
+];
+
+export interface RouteParts extends AccessParts, TokenServiceParts {
+  readonly pager: Pager;
+  readonly keyHasher: KeyHasher;
+  readonly apiKeyPrefix: string;
+  readonly health: HealthStatus;
+  readonly pages: HttpPages;
+  /** Aborted when streams have to end. */
+  readonly shutdownSignal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Everything that the port answers. */
+export function createHandler(parts: RouteParts): NodeHandler {
+  const shared = { ...parts, actorOf, callerOf, prefix: parts.apiKeyPrefix };
+
+  const routes = (router: ConnectRouter) => {
+    router.service(AuthenticationService, new AuthenticationServiceImpl(shared));
+    router.service(TokenService, new TokenServiceImpl(shared));
+    router.service(ApiKeyService, new ApiKeyServiceImpl(shared));
+    router.service(OrganizationService, new OrganizationServiceImpl(shared));
+    router.service(UserService, new UserServiceImpl(shared));
+    router.service(ServiceKeyService, new ServiceKeyServiceImpl(shared));
+    healthRoutes(parts.health)(router);
+    // Last: it tells of everything that is served, and of what errors carry.
+    const served = router.handlers.map(({ service }) => service);
+    reflectionRoutes(served, [file_latchkey_v1_reason, file_google_rpc_error_details])(router);
+  };
+
+  return connectNodeAdapter({
+    routes,
+    // The outermost first: what the others throw is translated, and nobody's message is looked at before
+    // it is known that they may send it.
+    interceptors: [
+      createErrorInterceptor(parts.log),
+      createAccessInterceptor(parts),
+      createValidateInterceptor(),
+    ],
+    contextValues: contextValuesOf,
+    fallback: (request, response) => {
+      servePage(parts.pages, request, response).catch((error: unknown) => {
+        parts.log.error({ err: error }, "a page failed");
+        response.destroy();
+      });
+    },
+    readMaxBytes: MOST_MESSAGE_BYTES,
+    // An unknown field is a misspelt one, or one that this version would silently leave out.
+    jsonOptions: { ignoreUnknownFields: false },
+    shutdownSignal: parts.shutdownSignal,
+  });
+}

@@ -1,0 +1,107 @@
+import { Migrator } from "@mikro-orm/migrations";
+import { MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
+import { Client } from "pg";
+import type { DatabaseConnection } from "./database-connection.ts";
+import { Initial } from "./migrations/0001-initial.ts";
+
+/** In their order. A released migration never changes, and each leaves the version before it working. */
+const MIGRATIONS = [{ name: "0001-initial", class: Initial }];
+
+/** Any number that nobody else locks in this database. */
+const LOCK = 0x4c61_7463;
+const OLDEST_SERVER = 150_000;
+const CONNECT_MILLIS = 5_000;
+
+export type DeploymentMode = "development" | "production";
+
+/** The database cannot be used; the message is for a person. */
+export class DatabaseUnusable extends Error {
+  override readonly name = "DatabaseUnusable";
+}
+
+/**
+ * Brings the schema up to date and marks the database as one for development or for production.
+ * Several processes may do it at once: they take turns.
+ *
+ * @returns the names of the migrations that were run.
+ * @throws DatabaseUnusable where the server is out of reach or too old, or the database is another's.
+ */
+export async function migrate(connection: DatabaseConnection, mode: DeploymentMode): Promise<string[]> {
+  const client = new Client({ ...connection, connectionTimeoutMillis: CONNECT_MILLIS });
+  // A connection that breaks between two queries makes the next one reject: that is where it is told.
+  client.on("error", () => {});
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new DatabaseUnusable(`cannot connect to the database: ${reasonOf(error)}`, { cause: error });
+  }
+  try {
+    await client.query("select pg_advisory_lock($1)", [LOCK]);
+    await refuseUnlessOurs(client, mode);
+    const names = await runPending(connection);
+    await client.query("insert into deployment (mode) values ($1) on conflict do nothing", [mode]);
+    return names;
+  } finally {
+    // Ending the connection gives up the lock.
+    await client.end();
+  }
+}
+
+async function refuseUnlessOurs(client: Client, mode: DeploymentMode): Promise<void> {
+  const { rows } = await client.query<{ version: number; marked: boolean; tables: string }>(`
+    select current_setting('server_version_num')::int as version,
+      to_regclass('deployment') is not null as marked,
+      (select count(*) from pg_tables
+        where schemaname = current_schema() and tablename <> 'migrations') as tables`);
+  const server = rows[0];
+  if (server === undefined || server.version < OLDEST_SERVER) {
+    throw new DatabaseUnusable(
+      `the database server is PostgreSQL ${Math.floor((server?.version ?? 0) / 10_000)}; Latchkey needs 15 or later`,
+    );
+  }
+  if (!server.marked) {
+    if (Number(server.tables) > 0) {
+      throw new DatabaseUnusable("the database holds tables that are not Latchkey's; give it one of its own");
+    }
+    return;
+  }
+  const deployment = await client.query<{ mode: DeploymentMode }>("select mode from deployment");
+  const made = deployment.rows[0]?.mode ?? mode;
+  if (made !== mode) {
+    throw new DatabaseUnusable(
+      made === "development"
+        ? "the database was made by `npm start` for development, with credentials that were printed; use another one for production"
+        : "the database is a production one; development needs a database of its own",
+    );
+  }
+}
+
+/** An ORM of its own: migrations may take longer than the service lets a statement run. */
+async function runPending(connection: DatabaseConnection): Promise<string[]> {
+  const orm = await MikroORM.init({
+    driver: PostgreSqlDriver,
+    dbName: connection.database,
+    driverOptions: connection,
+    entities: [],
+    discovery: { warnWhenNoEntities: false },
+    extensions: [Migrator],
+    migrations: { migrationsList: MIGRATIONS, tableName: "migrations", snapshot: false },
+    pool: { min: 0, max: 1 },
+    logger: () => {},
+  });
+  try {
+    const pending = await orm.migrator.getPending();
+    if (pending.length > 0) {
+      await orm.migrator.up();
+    }
+    return pending.map((migration) => migration.name);
+  } finally {
+    await orm.close(true);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  // Several addresses of one host make one AggregateError, whose own message is empty.
+  const first = error instanceof AggregateError ? error.errors[0] : error;
+  return first instanceof Error ? first.message : String(first);
+}

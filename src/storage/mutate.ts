@@ -1,0 +1,60 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { v7 as uuidv7 } from "uuid";
+import { AuditEvent } from "../audit/audit-event-entity.ts";
+import type { Storage } from "./open-storage.ts";
+
+/** Who makes a change, for the record. */
+export interface Author {
+  readonly type: "user" | "api_key" | "service" | "operator";
+  readonly id: string;
+}
+
+/** What a mutation did: its result, and the records that go into the same transaction. */
+export type Mutation<Result> =
+  | { readonly result: Result; readonly event: Event; readonly tags: readonly Tag[] }
+  /** Things were already as asked. */
+  | { readonly result: Result; readonly unchanged: true };
+
+export interface Event {
+  /** The organization whose record it belongs to. Undefined: the platform's. */
+  readonly organizationId?: string | undefined;
+  /** What was done, such as `api_key.create`. */
+  readonly action: string;
+  readonly targetId: string;
+  /** The state before and after, without any secret. */
+  readonly detail: Record<string, unknown>;
+}
+
+/** What a cached answer may depend on. */
+export type Tag = `key:${string}` | `user:${string}` | `org:${string}` | `session:${string}`;
+
+/** Makes one change, its audit event and its change row in one transaction: all of them or none. */
+export async function mutate<Result>(
+  storage: Storage,
+  author: Author,
+  work: (em: EntityManager) => Promise<Mutation<Result>>,
+): Promise<Result> {
+  return await storage.fork().transactional(async (em) => {
+    const mutation = await work(em);
+    if (!("unchanged" in mutation)) {
+      const { event, tags } = mutation;
+      em.create(AuditEvent, {
+        id: uuidv7(),
+        organizationId: event.organizationId ?? null,
+        actorType: author.type,
+        actorId: author.id,
+        action: event.action,
+        targetId: event.targetId,
+        detail: event.detail,
+      });
+      await em.flush();
+      if (tags.length > 0) {
+        const list = JSON.stringify(tags);
+        await em.execute("insert into changes (tags) select array(select jsonb_array_elements_text(?))", [
+          list,
+        ]);
+      }
+    }
+    return mutation.result;
+  });
+}

@@ -1,0 +1,84 @@
+import type { Constructor } from "@mikro-orm/core";
+import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
+import { Pool, type QueryResultRow } from "pg";
+import type { DatabaseConnection } from "./database-connection.ts";
+
+/** Ours is one statement by primary keys: what takes longer than this is a fault. */
+const VERIFY_MILLIS = 2_000;
+const MANAGE_MILLIS = 10_000;
+const CONNECT_MILLIS = 2_000;
+const VERIFY_CONNECTIONS = 10;
+const MANAGE_CONNECTIONS = 10;
+
+/** The database, by two ways that cannot starve each other: verification and management. */
+export interface Storage {
+  /** A unit of work of its own for one management call. */
+  fork(): EntityManager;
+  /**
+   * Runs one statement of the verify path, prepared under its name.
+   *
+   * @returns the first row.
+   */
+  verify<Row extends QueryResultRow>(
+    name: string,
+    sql: string,
+    values: readonly unknown[],
+  ): Promise<Row | undefined>;
+  /** Rejects unless the database answers. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StorageOptions {
+  readonly connection: DatabaseConnection;
+  readonly entities: readonly Constructor[];
+  /** Told of connections that broke while idle. They are replaced; nothing else is to be done. */
+  readonly onIdleError: (error: Error) => void;
+}
+
+/** Opens a database whose schema is up to date. Connects only when asked something. */
+export async function openStorage({ connection, entities, onIdleError }: StorageOptions): Promise<Storage> {
+  const orm = await MikroORM.init({
+    driver: PostgreSqlDriver,
+    dbName: connection.database,
+    driverOptions: {
+      ...connection,
+      application_name: "latchkey manage",
+      connectionTimeoutMillis: CONNECT_MILLIS,
+      statement_timeout: MANAGE_MILLIS,
+      idle_in_transaction_session_timeout: MANAGE_MILLIS,
+    },
+    entities: [...entities],
+    pool: { min: 0, max: MANAGE_CONNECTIONS },
+    // Each call has a unit of work of its own; using the global one is always a mistake.
+    allowGlobalContext: false,
+    // Whatever comes out of the database is told by throwing, and never logged with its values.
+    logger: () => {},
+  });
+
+  const pool = new Pool({
+    ...connection,
+    application_name: "latchkey verify",
+    max: VERIFY_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_MILLIS,
+    statement_timeout: VERIFY_MILLIS,
+    // Covers what statement_timeout cannot: a server that stopped answering.
+    query_timeout: VERIFY_MILLIS + 500,
+  });
+  // Without a listener, an idle connection that breaks would end the process.
+  pool.on("error", onIdleError);
+
+  return {
+    fork: () => orm.em.fork(),
+    async verify(name, text, values) {
+      const result = await pool.query({ name, text, values: [...values] });
+      return result.rows[0];
+    },
+    async ping() {
+      await pool.query("select 1");
+    },
+    async close() {
+      await Promise.all([orm.close(true), pool.end()]);
+    },
+  };
+}

@@ -1,0 +1,72 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { insertOrganization } from "../organizations/create-organization.ts";
+import { Organization } from "../organizations/organization-entity.ts";
+import { mutate } from "../storage/mutate.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import { canonical } from "./canonical.ts";
+import { makeAdministrator } from "./make-administrator.ts";
+import type { PasswordHasher } from "./password.ts";
+
+/** Any number that nobody else locks in this database. */
+const LOCK = 0x4c61_6273;
+const ONE_TIME_MILLIS = 24 * 60 * 60 * 1000;
+const EMAIL = /^[^\s@\p{C}]{1,64}@[^\s@\p{C}]{1,189}$/u;
+const NAME = /^[^\p{C}\s]([^\p{C}]{0,98}[^\p{C}\s])?$/u;
+
+/** The message is for a person. */
+export class BootstrapRefused extends Error {
+  override readonly name = "BootstrapRefused";
+}
+
+/**
+ * Makes the first administrator of the platform, with a one-time password: only while there is none who can
+ * log in, so it is also the way back in. Of several at once, one succeeds.
+ *
+ * @throws BootstrapRefused
+ */
+export async function bootstrap(
+  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
+  asked: { readonly organization: string; readonly email: string; readonly password: string },
+): Promise<{ organizationId: string; expireTime: Date }> {
+  if (!NAME.test(asked.organization)) {
+    throw new BootstrapRefused("--organization is a name of 1 to 100 characters");
+  }
+  if (!EMAIL.test(asked.email)) {
+    throw new BootstrapRefused("--email is not an email address");
+  }
+  const passwordHash = await parts.passwordHasher.hash(asked.password);
+  return await mutate(parts.storage, { type: "operator", id: "bootstrap" }, async (em) => {
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    const { email } = asked;
+    if (await someAdministratorCanLogIn(em)) {
+      throw new BootstrapRefused("there is an administrator already; ask them");
+    }
+    const organization =
+      (await em.findOne(Organization, { nameKey: canonical(asked.organization) })) ??
+      (await insertOrganization(em, asked.organization));
+    if (organization.suspendTime != null) {
+      throw new BootstrapRefused("that organization is suspended; name another");
+    }
+    const { id: organizationId } = organization;
+    const expireTime = new Date(Date.now() + ONE_TIME_MILLIS);
+    const made = { email, passwordHash, passwordExpireTime: expireTime };
+    const userId = await makeAdministrator(em, organizationId, made);
+    return {
+      result: { organizationId, expireTime },
+      event: { organizationId, action: "administrator.bootstrap", targetId: userId, detail: { email } },
+      tags: [`org:${organizationId}`, `user:${userId}`],
+    };
+  });
+}
+
+async function someAdministratorCanLogIn(em: EntityManager): Promise<boolean> {
+  const [row] = await em.execute<[{ found: boolean }]>(`
+    select exists (
+      select from users u
+      join memberships m on m.user_id = u.id and m.accept_time is not null and m.disable_time is null
+      join organizations o on o.id = m.organization_id and o.suspend_time is null
+      where u.platform_role = 'administrator'
+        and (u.password_expire_time is null or u.password_expire_time > now())
+    ) as found`);
+  return row.found;
+}

@@ -1,0 +1,36 @@
+import { raw } from "@mikro-orm/core";
+import { Session } from "../credentials/access-token/session-entity.ts";
+import { AuthError } from "../errors.ts";
+import { mutate } from "../storage/mutate.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import { logIn } from "./login.ts";
+import type { PasswordHasher } from "./password.ts";
+import { User } from "./user-entity.ts";
+
+/**
+ * Changes a person's password, and ends all their sessions.
+ *
+ * @throws AuthError PASSWORD_TOO_SHORT, LOGIN_FAILED, PASSWORD_HASHING_BUSY
+ */
+export async function changePassword(
+  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
+  asked: { readonly email: string; readonly currentPassword: string; readonly newPassword: string },
+): Promise<void> {
+  parts.passwordHasher.requireStrength(asked.newPassword);
+  const { userId, passwordHash: before } = await logIn(parts, asked.email, asked.currentPassword);
+  const passwordHash = await parts.passwordHasher.hash(asked.newPassword);
+  await mutate(parts.storage, { type: "user", id: userId }, async (em) => {
+    // Of two changes at the same time, the second had an old password.
+    const changed = await em.nativeUpdate(
+      User,
+      { id: userId, passwordHash: before },
+      { passwordHash, passwordExpireTime: null },
+    );
+    if (changed === 0) {
+      throw new AuthError("LOGIN_FAILED");
+    }
+    await em.nativeUpdate(Session, { userId, revokeTime: null }, { revokeTime: raw("now()") });
+    const event = { action: "user.change_password", targetId: userId, detail: {} };
+    return { result: undefined, event, tags: [`user:${userId}`] };
+  });
+}

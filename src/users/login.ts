@@ -1,0 +1,69 @@
+import { AuthError } from "../errors.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import { canonical } from "./canonical.ts";
+import type { PasswordHasher } from "./password.ts";
+
+/** A person who proved who they are. */
+export interface Login {
+  readonly userId: string;
+  readonly email: string;
+  /** The hash that the password was checked against. */
+  readonly passwordHash: string;
+  /** Where they are active: at least one. */
+  readonly memberships: readonly LoginMembership[];
+}
+
+export interface LoginMembership {
+  readonly organizationId: string;
+  readonly role: string;
+  readonly suspended: boolean;
+}
+
+/** A row for each membership, or one without any. */
+interface LoginRow {
+  id: string;
+  email: string;
+  password_hash: string;
+  password_expired: boolean;
+  organization_id: string;
+  role: string;
+  active: boolean | null;
+  suspended: boolean;
+}
+
+const LOGIN = `
+  select u.id, u.email, u.password_hash,
+    u.password_expire_time is not null and u.password_expire_time <= now() as password_expired,
+    m.organization_id, r.name as role,
+    m.accept_time is not null and m.disable_time is null as active,
+    o.suspend_time is not null as suspended
+  from users u
+  left join memberships m on m.user_id = u.id
+  left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
+  left join organizations o on o.id = m.organization_id
+  where u.email = ?`;
+
+/**
+ * Checks an email address and a password: the one way in, whatever is then done with it.
+ *
+ * Unknown email, wrong password, one-time password that has ended, disabled user: the same answer after
+ * the same work, one statement and one hash.
+ *
+ * @throws AuthError LOGIN_FAILED, PASSWORD_HASHING_BUSY
+ */
+export async function logIn(
+  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
+  email: string,
+  password: string,
+): Promise<Login> {
+  const rows: LoginRow[] = await parts.storage.fork().execute(LOGIN, [canonical(email)]);
+  const [user] = rows;
+  const right = await parts.passwordHasher.verify(password, user?.password_hash);
+  const memberships = rows
+    .filter((row) => row.active)
+    .map((row) => ({ organizationId: row.organization_id, role: row.role, suspended: row.suspended }));
+  if (!right || user === undefined || user.password_expired || memberships.length === 0) {
+    throw new AuthError("LOGIN_FAILED");
+  }
+  return { userId: user.id, email: user.email, passwordHash: user.password_hash, memberships };
+}

@@ -1,0 +1,47 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { Role } from "../permissions/role-entity.ts";
+import { canonical } from "./canonical.ts";
+import { Membership } from "./membership-entity.ts";
+import { OWNER } from "./ownership.ts";
+import { User } from "./user-entity.ts";
+
+/**
+ * Makes a person an administrator of the platform and an owner of an organization, within a unit of work.
+ * They are created where they are not known, and let in again where they were disabled.
+ *
+ * @returns the id of the user.
+ */
+export async function makeAdministrator(
+  em: EntityManager,
+  organizationId: string,
+  asked: {
+    readonly email: string;
+    readonly passwordHash: string;
+    /** When the password ends unless it is changed; undefined: never. */
+    readonly passwordExpireTime: Date | undefined;
+  },
+): Promise<string> {
+  const email = canonical(asked.email);
+  const rights = {
+    passwordHash: asked.passwordHash,
+    passwordExpireTime: asked.passwordExpireTime ?? null,
+    platformRole: "administrator" as const,
+  };
+  const known = await em.findOne(User, { email });
+  const user =
+    known === null ? em.create(User, { id: uuidv4(), email, ...rights }) : em.assign(known, rights);
+  await em.flush();
+
+  const owner = await em.findOneOrFail(Role, { organizationId, name: OWNER });
+  const membership = await em.findOne(Membership, { organizationId, userId: user.id });
+  const place = { roleId: owner.id, acceptTime: new Date(), disableTime: null };
+  if (membership === null) {
+    const displayName = "Administrator";
+    em.create(Membership, { id: uuidv7(), organizationId, userId: user.id, displayName, ...place });
+  } else {
+    em.assign(membership, place);
+  }
+  await em.flush();
+  return user.id;
+}

@@ -1,0 +1,56 @@
+import { randomBytes } from "node:crypto";
+import { availableParallelism } from "node:os";
+import { hash as argon2Hash, verify as argon2Verify } from "@node-rs/argon2";
+import pLimit from "p-limit";
+import { AuthError } from "../errors.ts";
+
+/** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
+const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
+const PHC_PREFIX = "$argon2id$v=19$m=19456,t=2,p=1$";
+/** One core stays free for everything else. */
+const MOST_IN_FLIGHT = Math.max(1, availableParallelism() - 1);
+/** About a second's work for one core: who would wait longer is told to come back. */
+const MOST_WAITING = 64;
+
+/**
+ * Hashes and checks passwords, in their NFKC form, on threads of their own. Bounded in flight and in its
+ * queue: past that it rejects with PASSWORD_HASHING_BUSY before any work is done.
+ */
+export interface PasswordHasher {
+  hash(password: string): Promise<string>;
+  /** @param stored a PHC string; undefined does the same work and is never right. */
+  verify(password: string, stored: string | undefined): Promise<boolean>;
+  /** Whether a stored hash was made with weaker parameters than today's. */
+  isOutdated(stored: string): boolean;
+  /** @throws AuthError PASSWORD_TOO_SHORT */
+  requireStrength(password: string): void;
+}
+
+/** @param minimumLength in code points. */
+export async function createPasswordHasher(minimumLength: number): Promise<PasswordHasher> {
+  const limit = pLimit(MOST_IN_FLIGHT);
+  const run = <Result>(work: () => Promise<Result>) => {
+    if (limit.pendingCount >= MOST_WAITING) {
+      throw new AuthError("PASSWORD_HASHING_BUSY");
+    }
+    return limit(work);
+  };
+  // What nobody's password is compared with, where there is no user.
+  const nobody = await argon2Hash(randomBytes(32), PARAMETERS);
+
+  return {
+    hash: async (password) => run(() => argon2Hash(password.normalize("NFKC"), PARAMETERS)),
+    async verify(password, stored) {
+      const right = await run(() => argon2Verify(stored ?? nobody, password.normalize("NFKC")));
+      return right && stored !== undefined;
+    },
+    isOutdated: (stored) => !stored.startsWith(PHC_PREFIX),
+    requireStrength(password) {
+      if ([...password.normalize("NFKC")].length < minimumLength) {
+        throw new AuthError("PASSWORD_TOO_SHORT", {
+          message: `The password needs at least ${minimumLength} characters.`,
+        });
+      }
+    },
+  };
+}

@@ -1,0 +1,23 @@
+import { defineEntity, p } from "@mikro-orm/core";
+
+const UserSchema = defineEntity({
+  name: "User",
+  tableName: "users",
+  properties: {
+    /** A random UUID, not a UUIDv7: its owner's other organizations must not read from it how old it is. */
+    id: p.uuid().primary(),
+    /** In canonical form: NFKC and lower case. */
+    email: p.text().unique(),
+    /** Argon2id in the PHC string format. */
+    passwordHash: p.text(),
+    /** A one-time password ends here unless it was changed. */
+    passwordExpireTime: p.datetime().columnType("timestamptz").nullable(),
+    /** `administrator` holds every PLATFORM permission. */
+    platformRole: p.text().$type<"administrator">().nullable(),
+    createTime: p.datetime().columnType("timestamptz").defaultRaw("now()"),
+  },
+});
+
+/** A person, known in the whole deployment by their email address. */
+export class User extends UserSchema.class {}
+UserSchema.setClass(User);

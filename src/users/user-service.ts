@@ -1,0 +1,82 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Actor } from "../authenticate/actor.ts";
+import {
+  type ChangePasswordRequest,
+  type ChangePasswordResponse,
+  ChangePasswordResponseSchema,
+  type CreateUserRequest,
+  type CreateUserResponse,
+  CreateUserResponseSchema,
+  type GetUserRequest,
+  type GetUserResponse,
+  GetUserResponseSchema,
+  type ListUsersRequest,
+  type ListUsersResponse,
+  ListUsersResponseSchema,
+  type UpdateUserRequest,
+  type UpdateUserResponse,
+  UpdateUserResponseSchema,
+  type User as UserMessage,
+  UserSchema,
+  type UserService,
+} from "../gen/latchkey/v1/user_pb.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import type { Pager } from "../storage/page.ts";
+import { changePassword } from "./change-password.ts";
+import { createUser } from "./create-user.ts";
+import type { PasswordHasher } from "./password.ts";
+import { getUser, listUsers } from "./read-users.ts";
+import { updateUser } from "./update-user.ts";
+import type { UserView } from "./user-view.ts";
+
+export interface UserServiceParts {
+  readonly storage: Storage;
+  readonly pager: Pager;
+  readonly passwordHasher: PasswordHasher;
+  readonly actorOf: (context: HandlerContext) => Actor;
+}
+
+export class UserServiceImpl implements ServiceImpl<typeof UserService> {
+  readonly #parts: UserServiceParts;
+
+  constructor(parts: UserServiceParts) {
+    this.#parts = parts;
+  }
+
+  async createUser(request: CreateUserRequest, context: HandlerContext): Promise<CreateUserResponse> {
+    const user = await createUser(this.#parts, this.#parts.actorOf(context), request);
+    return create(CreateUserResponseSchema, { user: userMessage(user) });
+  }
+
+  async getUser(request: GetUserRequest, context: HandlerContext): Promise<GetUserResponse> {
+    const user = await getUser(this.#parts.storage, this.#parts.actorOf(context), request.id);
+    return create(GetUserResponseSchema, { user: userMessage(user) });
+  }
+
+  async listUsers(request: ListUsersRequest, context: HandlerContext): Promise<ListUsersResponse> {
+    const page = await listUsers(this.#parts, this.#parts.actorOf(context), request);
+    return create(ListUsersResponseSchema, {
+      users: page.rows.map(userMessage),
+      nextPageToken: page.nextPageToken,
+    });
+  }
+
+  async updateUser(request: UpdateUserRequest, context: HandlerContext): Promise<UpdateUserResponse> {
+    const user = await updateUser(this.#parts.storage, this.#parts.actorOf(context), {
+      id: request.id,
+      disabled: request.disabled,
+    });
+    return create(UpdateUserResponseSchema, { user: userMessage(user) });
+  }
+
+  async changePassword(request: ChangePasswordRequest): Promise<ChangePasswordResponse> {
+    await changePassword(this.#parts, request);
+    return create(ChangePasswordResponseSchema);
+  }
+}
+
+function userMessage(user: UserView): UserMessage {
+  return create(UserSchema, { ...user, createTime: timestampFromDate(user.createTime) });
+}

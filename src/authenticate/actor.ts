@@ -1,5 +1,5 @@
+import type { Author } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
-import type { Author } from "../storage/mutate.ts";
 import type { Decision } from "./decision.ts";
 
 /** Who makes a management call, and how far it reaches. */

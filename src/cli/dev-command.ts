@@ -12,7 +12,7 @@ import { welcome } from "./dev-welcome.ts";
 import { CommandError } from "./failure.ts";
 import { ownEncryptionKey } from "./own-encryption-key.ts";
 import { parentEnded } from "./parent-ended.ts";
-import { runService } from "./run-service.ts";
+import { runUntilSignal } from "./run-until-signal.ts";
 import { seedDevelopment } from "./seed-development.ts";
 
 export function devCommand(): Command {
@@ -79,7 +79,7 @@ async function serveDevelopment(
       },
       log,
     );
-    await runService(
+    await runUntilSignal(
       app,
       {
         host,

@@ -3,7 +3,7 @@ import { buildApp, openCore } from "../app.ts";
 import { readConfig, set } from "../config.ts";
 import { createLog } from "../server/log.ts";
 import { migrate } from "../storage/migrate.ts";
-import { runService } from "./run-service.ts";
+import { runUntilSignal } from "./run-until-signal.ts";
 
 /** How long a balancer has to see that /readyz says no, before the port stops accepting. */
 const NOTICE_MILLIS = 2_000;
@@ -45,7 +45,7 @@ async function serve(): Promise<void> {
       },
       log,
     );
-    await runService(
+    await runUntilSignal(
       app,
       {
         host: set(config.host),

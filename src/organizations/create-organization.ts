@@ -1,9 +1,9 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
+import { type Author, mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import { BUILT_IN_ROLES } from "../permissions/built-in-roles.ts";
 import { Role } from "../permissions/role-entity.ts";
-import { type Author, mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { violates } from "../storage/storage-error.ts";
 import { canonical } from "../users/canonical.ts";

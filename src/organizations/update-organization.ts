@@ -1,7 +1,7 @@
 import { LockMode, raw } from "@mikro-orm/core";
 import { type Actor, authorOf } from "../authenticate/actor.ts";
+import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
-import { mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { Organization } from "./organization-entity.ts";
 

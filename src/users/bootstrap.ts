@@ -1,7 +1,7 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
+import { mutate } from "../changes/mutate.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
-import { mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
 import { makeAdministrator } from "./make-administrator.ts";

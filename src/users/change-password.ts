@@ -1,7 +1,7 @@
 import { raw } from "@mikro-orm/core";
+import { mutate } from "../changes/mutate.ts";
 import { Session } from "../credentials/access-token/session-entity.ts";
 import { AuthError } from "../errors.ts";
-import { mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { logIn } from "./login.ts";
 import type { PasswordHasher } from "./password.ts";

@@ -1,10 +1,10 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
+import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import { checkGrant } from "../permissions/grant.ts";
 import { Role } from "../permissions/role-entity.ts";
-import { mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { violates } from "../storage/storage-error.ts";
 import { canonical } from "./canonical.ts";

@@ -1,10 +1,10 @@
 import { LockMode, raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
+import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import { Organization } from "../organizations/organization-entity.ts";
 import { Role } from "../permissions/role-entity.ts";
-import { mutate } from "../storage/mutate.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { Membership } from "./membership-entity.ts";
 import { OWNER, requireOwner } from "./ownership.ts";

@@ -1,7 +1,7 @@
 import { SignJWT } from "jose";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
-import { mutate } from "../../storage/mutate.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { type LoginMembership, logIn } from "../../users/login.ts";
 import type { PasswordHasher } from "../../users/password.ts";

@@ -1,6 +1,6 @@
 import { raw } from "@mikro-orm/core";
+import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
-import { mutate } from "../../storage/mutate.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { type ReadTokenParts, readToken } from "./read-token.ts";
 import { Session } from "./session-entity.ts";

@@ -1,9 +1,9 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
+import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { checkGrant } from "../../permissions/grant.ts";
-import { mutate } from "../../storage/mutate.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { violates } from "../../storage/storage-error.ts";
 import type { KeyHasher } from "../key-digest.ts";

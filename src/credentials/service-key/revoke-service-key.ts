@@ -1,6 +1,6 @@
 import { raw } from "@mikro-orm/core";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
-import { mutate } from "../../storage/mutate.ts";
+import { mutate } from "../../changes/mutate.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { findServiceKey, type ServiceKeyView } from "./read-service-keys.ts";
 import { ServiceKey } from "./service-key-entity.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { access, mkdir, rm, symlink } from "node:fs/promises";
+import { access, mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EmbeddedPostgresError } from "./error.ts";
@@ -44,6 +44,8 @@ export async function linkLibraries(binaries: Binaries, fallback: string): Promi
   } catch {
     await rm(fallback, { recursive: true, force: true });
     await mkdir(fallback, { mode: 0o755 });
+    // All of them: each looks for those it needs where it was itself found.
+    for (const name of await readdir(lib)) await link(join(lib, name), join(fallback, name));
     for (const { source, target } of links) {
       await link(join(lib, basename(source)), join(fallback, basename(target)));
     }

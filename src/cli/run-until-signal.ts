@@ -16,7 +16,7 @@ export interface RunOptions {
 }
 
 /** Listens until SIGINT or SIGTERM, then drains: calls in flight are answered, new ones go elsewhere. */
-export async function runService(app: App, options: RunOptions, log: Logger): Promise<void> {
+export async function runUntilSignal(app: App, options: RunOptions, log: Logger): Promise<void> {
   const signal = Promise.withResolvers<string>();
   const onSignal = (name: NodeJS.Signals) => signal.resolve(name);
   // A second signal finds no listener and ends the process at once.

@@ -1,7 +1,7 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { AuditEvent } from "../audit/audit-event-entity.ts";
-import type { Storage } from "./open-storage.ts";
+import type { Storage } from "../storage/open-storage.ts";
 
 /** Who makes a change, for the record. */
 export interface Author {

@@ -24,7 +24,7 @@ import { type AccessParts, createAccessInterceptor } from "./access-interceptor.
 import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
 import { type HttpPages, servePage } from "./http-pages.ts";
-import type { NodeHandler } from "./one-port.ts";
+import type { NodeHandler } from "./node-handler.ts";
 
 /** One message, as it is sent and as it is decompressed. */
 const MOST_MESSAGE_BYTES = 64 * 1024;

@@ -13,12 +13,9 @@ import { describe, type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import {
-  listenOnePort,
-  type NodeHandler,
-  type OnePort,
-  type OnePortLimits,
-} from "../../src/server/one-port.ts";
+import type { NodeHandler } from "../../src/server/node-handler.ts";
+import { listenOnePort, type OnePort } from "../../src/server/one-port.ts";
+import type { OnePortLimits } from "../../src/server/port-limits.ts";
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: latchkey.test\r\n\r\n`;

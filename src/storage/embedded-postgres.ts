@@ -99,8 +99,11 @@ async function start(
   let socketFolder = "";
   const server = await startServer(
     () => {
-      socketFolder = makeSocketFolder(folder, user);
-      return run([binaries.postgres, ...serverOptions(cluster, socketFolder, fsync, settings)], socketFolder);
+      const { path, temporary } = makeSocketFolder(folder, user);
+      socketFolder = path;
+      const options = serverOptions(cluster, path, fsync, settings);
+      // Only that one: the watchdog may be late, and a folder beside the cluster another server's by then.
+      return run([binaries.postgres, ...options], temporary ? path : undefined);
     },
     cluster,
     log,

@@ -145,6 +145,16 @@ describe("startEmbeddedPostgres", () => {
     await query(again.connection, "select 1");
   });
 
+  it("tells that PostgreSQL died because somebody removed its folder", async (t) => {
+    const directory = folderWithCluster(t);
+    const postgres = await start(t, { directory });
+    const server = postmaster(directory);
+    rmSync(directory, { recursive: true });
+    kill9(server);
+    assert.match((await postgres.died).message, /ended by itself/);
+    await postgres.stop();
+  });
+
   it("ends PostgreSQL although its watchdog was killed", async (t) => {
     const directory = folderWithCluster(t);
     const postgres = await start(t, { directory });
@@ -252,11 +262,16 @@ describe("after a crash", () => {
 
   it("starts while the server of the killed process is still ending", async (t) => {
     const directory = folderWithCluster(t);
-    const child = await startChild(t, directory);
-    await query(child.connection, "create table kept (n int); insert into kept values (1)");
-    child.process.kill("SIGKILL");
+    for (let n = 1; n <= 5; n++) {
+      const child = await startChild(t, directory);
+      await query(
+        child.connection,
+        `create table if not exists kept (n int); insert into kept values (${n})`,
+      );
+      child.process.kill("SIGKILL");
+    }
     const { connection } = await start(t, { directory });
-    assert.deepEqual(await query(connection, "select n from kept"), [{ n: 1 }]);
+    assert.deepEqual(await query(connection, "select count(*)::int n from kept"), [{ n: 5 }]);
   });
 
   it("waits for the backends of a killed server", async (t) => {
@@ -281,7 +296,7 @@ describe("after a crash", () => {
     undo(t, () => stranger.kill());
     const stale = `${stranger.pid}\n${directory}/cluster\n1\n5432\n${directory}/socket\n\n\nready   \n`;
     writeFileSync(join(directory, "cluster/postmaster.pid"), stale);
-    mkdirSync(join(directory, "socket"));
+    mkdirSync(join(directory, "socket"), { recursive: true });
     writeFileSync(join(directory, "socket/.s.PGSQL.5432.lock"), stale);
     const { connection } = await start(t, { directory });
     await query(connection, "select 1");
@@ -465,6 +480,7 @@ describe("linkLibraries", () => {
     const binaries = packageWithoutLinks(t);
     const { folder } = binaries;
     chmodSync(join(folder, "lib"), 0o555);
+    undo(t, () => chmodSync(join(folder, "lib"), 0o755));
     if (isRoot) {
       const mounted = spawnSync("mount", ["--bind", "-o", "ro", folder, folder]).status === 0;
       if (!mounted) return t.skip("may not mount");

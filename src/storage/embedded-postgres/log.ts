@@ -12,8 +12,8 @@ export interface Log {
 /** Begins a log anew; the last run's is kept beside it, in case that one crashed. */
 export function beginLog(path: string): Log {
   if (existsSync(path)) renameSync(path, `${path}.old`);
-  writeFileSync(path, "", { mode: 0o600 });
-  const text = () => readFileSync(path, "utf8");
+  writeFileSync(path, "", { mode: 0o600, flag: "wx" });
+  const text = () => (existsSync(path) ? readFileSync(path, "utf8") : "");
   return {
     path,
     add: (line) => appendFileSync(path, `${line}\n`),

@@ -48,20 +48,24 @@ async function becomesReady(server: Supervised, cluster: string): Promise<boolea
 }
 
 /**
- * Makes the folder of the socket, in the given one if its path is not too long for a socket.
+ * Makes the folder of the socket: in the given one, or a temporary one if that path is too long for a socket.
  * @param user whose it is to be, if not this process's
  */
-export function makeSocketFolder(folder: string, user: User | undefined): string {
+export function makeSocketFolder(
+  folder: string,
+  user: User | undefined,
+): { path: string; temporary: boolean } {
   let path = join(folder, "socket");
-  if (Buffer.byteLength(path) > LONGEST_SOCKET_FOLDER) {
+  const temporary = Buffer.byteLength(path) > LONGEST_SOCKET_FOLDER;
+  if (temporary) {
     path = mkdtempSync(join(tmpdir(), "latchkey-"));
   } else {
-    // One that was killed leaves its socket, and a lock with the number of a process that may be a stranger now.
+    // A server that was killed leaves its socket, and a lock with a number that may be a stranger's by now.
     rmSync(path, { recursive: true, force: true });
     mkdirSync(path, { mode: 0o700 });
   }
   if (user !== undefined) chownSync(path, user.uid, user.gid);
-  return path;
+  return { path, temporary };
 }
 
 /** The options of `postgres` for a server beside one process. The last word on a setting counts. */

@@ -11,7 +11,7 @@ export interface Job {
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
   /** SIGINT (PostgreSQL's fast shutdown) first, SIGQUIT this many milliseconds later, then SIGKILL. */
   readonly patience: number;
-  /** A folder to remove once the command has ended. */
+  /** A temporary folder to remove once the command has ended. */
   readonly remove: string | undefined;
 }
 

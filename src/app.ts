@@ -37,6 +37,8 @@ export interface AppSettings {
   readonly callers: "any" | "authenticated";
   readonly apiKeyPrefix: string;
   readonly apiKeyOldPrefixes: readonly string[];
+  /** The origins whose pages may call from a browser. */
+  readonly corsOrigins: readonly string[];
 }
 
 /** A service that is built, and listens when it is told to. */
@@ -111,6 +113,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       jwks: signingKeys.jwks,
       isReady: async () => health.get("") === "SERVING" && (await databaseAnswers()),
     },
+    corsOrigins: new Set(settings.corsOrigins),
     shutdownSignal: streams.signal,
     log,
   });

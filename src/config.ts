@@ -65,6 +65,12 @@ export const SETTINGS = {
     parse: integer(1, 65_535),
     initial: "8080",
   }),
+  corsOrigins: setting({
+    variable: "LATCHKEY_CORS_ORIGINS",
+    about: "The origins whose pages may call from a browser, by Connect-Web or gRPC-Web.",
+    form: "origins such as https://dashboard.example.com, separated by commas",
+    parse: (list) => list.split(",").map((item) => origin(item.trim())),
+  }),
   callers: setting({
     variable: "LATCHKEY_CALLERS",
     about:
@@ -229,6 +235,13 @@ function publicUrl(value: string): string {
   const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === "";
   if (url === undefined || !/^https?:$/.test(url.protocol) || !isPlain || value.endsWith("/")) {
     throw new Error("is not such a URL");
+  }
+  return value;
+}
+
+function origin(value: string): string {
+  if (!URL.canParse(value) || new URL(value).origin !== value) {
+    throw new Error("holds something that is not an origin");
   }
   return value;
 }

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Command } from "commander";
 import { openCore } from "../app.ts";
 import { readConfig, set } from "../config.ts";
-import { createLog } from "../server/log.ts";
+import { createLog, standardOutput } from "../server/log.ts";
 import { migrate } from "../storage/migrate.ts";
 import { bootstrap } from "../users/bootstrap.ts";
 
@@ -18,7 +18,7 @@ export function bootstrapCommand(): Command {
 
 async function run(options: { organization: string; email: string }): Promise<void> {
   const config = readConfig(process.env, "bootstrap");
-  const log = createLog({ level: "silent", pretty: false });
+  const log = createLog("silent", standardOutput());
   const connection = set(config.databaseUrl);
   await migrate(connection, "production");
   const core = await openCore(

@@ -4,7 +4,7 @@ import { Command } from "commander";
 import type { Logger } from "pino";
 import { buildApp, openCore } from "../app.ts";
 import { type Config, readConfig, set } from "../config.ts";
-import { createLog } from "../server/log.ts";
+import { createLog, standardOutput } from "../server/log.ts";
 import type { DatabaseConnection } from "../storage/database-connection.ts";
 import { startEmbeddedPostgres } from "../storage/embedded-postgres.ts";
 import { migrate } from "../storage/migrate.ts";
@@ -23,7 +23,7 @@ export function devCommand(): Command {
 
 async function dev(): Promise<void> {
   const config = readConfig(process.env, "dev");
-  const log = createLog({ level: set(config.logLevel), pretty: process.stdout.isTTY === true });
+  const log = createLog(set(config.logLevel), standardOutput());
   const directory = resolve(set(config.dataDirectory));
   await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: Error) => {
     throw new CommandError(`LATCHKEY_DATA_DIR cannot be made: ${error.message}`);
@@ -76,6 +76,7 @@ async function serveDevelopment(
         callers: set(config.callers),
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
+        corsOrigins: config.corsOrigins ?? [],
       },
       log,
     );

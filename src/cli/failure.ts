@@ -1,7 +1,7 @@
 import { ConfigError } from "../config.ts";
 import { AuthError } from "../errors.ts";
 import { describeError, redact } from "../server/log.ts";
-import { EmbeddedPostgresError } from "../storage/embedded-postgres.ts";
+import { EmbeddedPostgresError } from "../storage/embedded-postgres/error.ts";
 import { DatabaseUnusable } from "../storage/migrate.ts";
 import { SealBroken } from "../storage/seal.ts";
 import { BootstrapRefused } from "../users/bootstrap.ts";

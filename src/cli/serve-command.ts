@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { buildApp, openCore } from "../app.ts";
 import { readConfig, set } from "../config.ts";
-import { createLog } from "../server/log.ts";
+import { createLog, standardOutput } from "../server/log.ts";
 import { migrate } from "../storage/migrate.ts";
 import { runUntilSignal } from "./run-until-signal.ts";
 
@@ -18,7 +18,7 @@ export function serveCommand(): Command {
 
 async function serve(): Promise<void> {
   const config = readConfig(process.env, "serve");
-  const log = createLog({ level: set(config.logLevel), pretty: process.stdout.isTTY === true });
+  const log = createLog(set(config.logLevel), standardOutput());
   const connection = set(config.databaseUrl);
   const migrations = await migrate(connection, "production");
   if (migrations.length > 0) {
@@ -42,6 +42,7 @@ async function serve(): Promise<void> {
         callers: set(config.callers),
         apiKeyPrefix: set(config.apiKeyPrefix),
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
+        corsOrigins: config.corsOrigins ?? [],
       },
       log,
     );

@@ -9,12 +9,19 @@ import {
 
 import type { Actor } from "../authenticate/actor.ts";
 import type { HeaderField } from "../credentials/credential-headers.ts";
+import { requestIdOf } from "./request-id.ts";
 
 /** The call's own header fields as they came, duplicates and all: what Connect shows has them joined. */
 export const rawHeadersKey: ContextKey<readonly HeaderField[]> = createContextKey<readonly HeaderField[]>([]);
 
 /** The address of the socket's other end. Empty: unknown. */
 export const peerAddressKey: ContextKey<string> = createContextKey("");
+
+/** What the call is known by, in the log and to its caller. */
+export const requestIdKey: ContextKey<string> = createContextKey("");
+
+/** What went wrong on our side, for the log. */
+export const faultKey: ContextKey<unknown> = createContextKey<unknown>(undefined);
 
 /** Set by the access interceptor, where the method's rule asks who calls. */
 export const actorKey: ContextKey<Actor | undefined> = createContextKey<Actor | undefined>(undefined);
@@ -27,6 +34,7 @@ export function contextValuesOf(request: IncomingMessage | Http2ServerRequest) {
   }
   return createContextValues()
     .set(rawHeadersKey, headers)
+    .set(requestIdKey, requestIdOf(headers))
     .set(peerAddressKey, request.socket.remoteAddress ?? "");
 }
 

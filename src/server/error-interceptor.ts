@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import type { Logger } from "pino";
 import { AuthError, type Reason } from "../errors.ts";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { isStorageFault } from "../storage/storage-error.ts";
+import { faultKey } from "./call-context.ts";
 
 const DOMAIN = "latchkey";
 
@@ -19,21 +19,23 @@ const CODES = {
   internal: Code.Internal,
 } as const satisfies Record<AuthError["code"], Code>;
 
-/** What is ours to mend: it goes to the log with its cause. */
+/** What is ours to mend: its cause goes to the log. */
 const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
 
 /** The one place where what was thrown becomes what a caller sees. */
-export function createErrorInterceptor(log: Logger): Interceptor {
+export function createErrorInterceptor(): Interceptor {
   return (next) => async (request) => {
     try {
       return await next(request);
     } catch (thrown) {
       const error = translate(thrown);
-      if (error instanceof AuthError && FAULTS.has(error.reason)) {
-        const method = `${request.service.typeName}/${request.method.name}`;
-        log.error({ method, reason: error.reason, err: error.cause ?? error }, "a call failed");
+      if (!(error instanceof AuthError)) {
+        throw error;
       }
-      throw error instanceof AuthError ? toConnectError(error) : error;
+      if (FAULTS.has(error.reason)) {
+        request.contextValues.set(faultKey, error.cause ?? error);
+      }
+      throw toConnectError(error);
     }
   };
 }

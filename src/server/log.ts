@@ -1,4 +1,4 @@
-import { type Logger, pino } from "pino";
+import { type DestinationStream, type Logger, pino } from "pino";
 import pinoPretty from "pino-pretty";
 
 /** What looks like a secret of ours, wherever it stands. */
@@ -11,12 +11,15 @@ const SECRETS = [
   { pattern: /(postgres(?:ql)?:\/\/)[^@\s]+@/g, shown: "$1…@" },
 ];
 
-/** @param pretty for a person at a terminal; else one JSON object a line. */
-export function createLog(options: { readonly level: string; readonly pretty: boolean }): Logger {
-  const stream = options.pretty
+/** Standard output: one JSON object a line, or for a person at a terminal something to read. */
+export function standardOutput(): DestinationStream {
+  return process.stdout.isTTY
     ? pinoPretty({ sync: true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss" })
     : pino.destination({ dest: 1, sync: true });
-  return pino({ level: options.level, serializers: { err: describeError } }, stream);
+}
+
+export function createLog(level: string, destination: DestinationStream): Logger {
+  return pino({ level, serializers: { err: describeError } }, destination);
 }
 
 /**
@@ -34,16 +37,18 @@ export function describeError(thrown: unknown): Record<string, unknown> {
   const code = "code" in error ? { code: String(error.code) } : {};
   const constraint = "constraint" in error ? { constraint: String(error.constraint) } : {};
   const frames = (error.stack ?? "").split("\n").filter((line) => line.startsWith("    at "));
+  const stack = frames.slice(0, 12).map(redact).join("\n");
   return {
     type: error.name,
     message: redact(error.message),
     ...code,
     ...constraint,
-    stack: redact(frames.slice(0, 12).join("\n")),
+    stack,
   };
 }
 
-/** Takes secrets out of a text. */
+/** Takes secrets out of a text, and what could forge or colour a line of the log. */
 export function redact(text: string): string {
-  return SECRETS.reduce((rest, { pattern, shown }) => rest.replace(pattern, shown), text);
+  const shown = SECRETS.reduce((rest, secret) => rest.replace(secret.pattern, secret.shown), text);
+  return shown.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }

@@ -22,6 +22,9 @@ import type { Pager } from "../storage/page.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
+import { createCallLogInterceptor } from "./call-log-interceptor.ts";
+import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
+import { withCors } from "./cors.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
 import { type HttpPages, servePage } from "./http-pages.ts";
 import type { NodeHandler } from "./node-handler.ts";
@@ -45,6 +48,8 @@ export interface RouteParts extends AccessParts, TokenServiceParts {
   readonly apiKeyPrefix: string;
   readonly health: HealthStatus;
   readonly pages: HttpPages;
+  /** The origins whose pages may call from a browser. */
+  readonly corsOrigins: ReadonlySet<string>;
   /** Aborted when streams have to end. */
   readonly shutdownSignal: AbortSignal;
   readonly log: Logger;
@@ -67,12 +72,14 @@ export function createHandler(parts: RouteParts): NodeHandler {
     reflectionRoutes(served, [file_latchkey_v1_reason, file_google_rpc_error_details])(router);
   };
 
-  return connectNodeAdapter({
+  const handler = connectNodeAdapter({
     routes,
-    // The outermost first: what the others throw is translated, and nobody's message is looked at before
-    // it is known that they may send it.
+    // The outermost first: every call is logged, what the others throw is translated, and nobody's message
+    // is looked at before it is known that they may send it.
     interceptors: [
-      createErrorInterceptor(parts.log),
+      createCallLogInterceptor(parts.log),
+      createErrorInterceptor(),
+      createCancellationInterceptor(parts.shutdownSignal),
       createAccessInterceptor(parts),
       createValidateInterceptor(),
     ],
@@ -88,4 +95,5 @@ export function createHandler(parts: RouteParts): NodeHandler {
     jsonOptions: { ignoreUnknownFields: false },
     shutdownSignal: parts.shutdownSignal,
   });
+  return withCors(parts.corsOrigins, handler);
 }

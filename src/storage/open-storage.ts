@@ -1,7 +1,10 @@
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
 import { Pool, type QueryResultRow } from "pg";
+import { cancellableClient } from "./cancellable-client.ts";
+import { throwIfGivenUp } from "./cancellation.ts";
 import type { DatabaseConnection } from "./database-connection.ts";
+import { isStorageFault } from "./storage-error.ts";
 
 /** Ours is one statement by primary keys: what takes longer than this is a fault. */
 const VERIFY_MILLIS = 2_000;
@@ -38,11 +41,23 @@ export interface StorageOptions {
 
 /** Opens a database whose schema is up to date. Connects only when asked something. */
 export async function openStorage({ connection, entities, onIdleError }: StorageOptions): Promise<Storage> {
+  const canceller = new Pool({
+    ...connection,
+    application_name: "latchkey cancel",
+    max: 1,
+    connectionTimeoutMillis: CONNECT_MILLIS,
+    statement_timeout: VERIFY_MILLIS,
+  });
+  const Client = cancellableClient((processId) =>
+    canceller.query("select pg_cancel_backend($1)", [processId]),
+  );
+
   const orm = await MikroORM.init({
     driver: PostgreSqlDriver,
     dbName: connection.database,
     driverOptions: {
       ...connection,
+      Client,
       application_name: "latchkey manage",
       connectionTimeoutMillis: CONNECT_MILLIS,
       statement_timeout: MANAGE_MILLIS,
@@ -58,6 +73,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
 
   const pool = new Pool({
     ...connection,
+    Client,
     application_name: "latchkey verify",
     max: VERIFY_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_MILLIS,
@@ -65,20 +81,34 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     // Covers what statement_timeout cannot: a server that stopped answering.
     query_timeout: VERIFY_MILLIS + 500,
   });
-  // Without a listener, an idle connection that breaks would end the process.
-  pool.on("error", onIdleError);
+  // Without a listener, a connection that breaks would end the process, be it idle or in use.
+  for (const each of [pool, canceller]) {
+    each.on("error", onIdleError);
+    each.on("connect", (client) => client.on("error", () => {}));
+  }
 
   return {
     fork: () => orm.em.fork(),
     async verify(name, text, values) {
-      const result = await pool.query({ name, text, values: [...values] });
-      return result.rows[0];
+      const client = await pool.connect();
+      let broken = true;
+      try {
+        throwIfGivenUp();
+        const result = await client.query({ name, text, values: [...values] });
+        broken = false;
+        return result.rows[0];
+      } catch (error) {
+        broken = isStorageFault(error);
+        throw error;
+      } finally {
+        client.release(broken);
+      }
     },
     async ping() {
       await pool.query("select 1");
     },
     async close() {
-      await Promise.all([orm.close(true), pool.end()]);
+      await Promise.all([orm.close(true), pool.end(), canceller.end()]);
     },
   };
 }

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { hash as argon2Hash, verify as argon2Verify } from "@node-rs/argon2";
 import pLimit from "p-limit";
 import { AuthError } from "../errors.ts";
+import { throwIfGivenUp } from "../storage/cancellation.ts";
 
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
@@ -33,7 +34,11 @@ export async function createPasswordHasher(minimumLength: number): Promise<Passw
     if (limit.pendingCount >= MOST_WAITING) {
       throw new AuthError("PASSWORD_HASHING_BUSY");
     }
-    return limit(work);
+    return limit(() => {
+      // Whoever asked may have gone while this waited.
+      throwIfGivenUp();
+      return work();
+    });
   };
   // What nobody's password is compared with, where there is no user.
   const nobody = await argon2Hash(randomBytes(32), PARAMETERS);

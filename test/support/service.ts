@@ -6,7 +6,6 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import { type Logger, pino } from "pino";
 import { v7 as uuidv7 } from "uuid";
 import { type AppSettings, buildApp, type Core, openCore } from "../../src/app.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
@@ -19,6 +18,7 @@ import { ServiceKeyService } from "../../src/gen/latchkey/v1/service_key_pb.ts";
 import { TokenService } from "../../src/gen/latchkey/v1/token_pb.ts";
 import { UserService } from "../../src/gen/latchkey/v1/user_pb.ts";
 import { insertOrganization } from "../../src/organizations/create-organization.ts";
+import { createLog } from "../../src/server/log.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { makeAdministrator } from "../../src/users/make-administrator.ts";
 import { createDatabase } from "./cluster.ts";
@@ -59,7 +59,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
   const connection = beside?.connection ?? (await createDatabase());
   const encryptionKey = beside?.encryptionKey ?? randomBytes(32);
   const logged: string[] = [];
-  const log = pino({ level: "trace" }, { write: (line: string) => logged.push(line) }) as unknown as Logger;
+  const log = createLog("trace", { write: (line: string) => logged.push(line) });
   const core = await openCore({ connection, encryptionKey, passwordMinimumLength: 15 }, log);
   const seeded = beside ?? (await seed(core));
   const app = await buildApp(
@@ -70,6 +70,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       callers: "any",
       apiKeyPrefix: "ak",
       apiKeyOldPrefixes: [],
+      corsOrigins: [],
       ...settings,
     },
     log,

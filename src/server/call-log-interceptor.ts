@@ -1,0 +1,83 @@
+import { create, isMessage } from "@bufbuild/protobuf";
+import { Code, ConnectError, type Interceptor, type StreamResponse } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import { ErrorInfoSchema, RequestInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { AuthenticateResponseSchema } from "../gen/latchkey/v1/authentication_pb.ts";
+import { actorKey, faultKey, peerAddressKey, requestIdKey } from "./call-context.ts";
+
+/** Told to callers, and taken from them. */
+export const REQUEST_ID_HEADER = "x-request-id";
+
+/** What probes and tools ask all day. */
+const QUIET = /^grpc\.(health|reflection)\./;
+
+/**
+ * Writes one line for each call, with what is needed to find it again and nothing that is secret, and tells
+ * the caller the call's id: in a header, and in an error as `google.rpc.RequestInfo`.
+ */
+export function createCallLogInterceptor(log: Logger): Interceptor {
+  return (next) => async (request) => {
+    const started = performance.now();
+    const values = request.contextValues;
+    const requestId = values.get(requestIdKey);
+
+    const note = (outcome: { code: string; reason?: string; subject?: string }): void => {
+      const fault = values.get(faultKey);
+      const line = {
+        requestId,
+        method: `${request.service.typeName}/${request.method.name}`,
+        ...outcome,
+        milliseconds: Math.round((performance.now() - started) * 10) / 10,
+        principal: values.get(actorKey)?.decision.principal.id,
+        peer: values.get(peerAddressKey),
+        ...(fault !== undefined && { err: fault }),
+      };
+      if (fault !== undefined) {
+        log.error(line, "a call failed");
+      } else if (QUIET.test(request.service.typeName)) {
+        log.debug(line, "call");
+      } else {
+        log.info(line, "call");
+      }
+    };
+    const noteError = (thrown: unknown): ConnectError => {
+      const error = ConnectError.from(thrown);
+      const [info] = error.findDetails(ErrorInfoSchema);
+      note({ code: Code[error.code], ...(info && { reason: info.reason }) });
+      if (info !== undefined) {
+        error.details.push({ desc: RequestInfoSchema, value: create(RequestInfoSchema, { requestId }) });
+      }
+      error.metadata.set(REQUEST_ID_HEADER, requestId);
+      return error;
+    };
+
+    try {
+      const response = await next(request);
+      response.header.set(REQUEST_ID_HEADER, requestId);
+      if (response.stream) {
+        return { ...response, message: untilDone(response.message, note, noteError) };
+      }
+      const subject = isMessage(response.message, AuthenticateResponseSchema)
+        ? response.message.principal?.id
+        : undefined;
+      note({ code: "Ok", ...(subject !== undefined && { subject }) });
+      return response;
+    } catch (thrown) {
+      throw noteError(thrown);
+    }
+  };
+}
+
+/** A stream is one call, and is noted when it ends. */
+async function* untilDone(
+  messages: StreamResponse["message"],
+  note: (outcome: { code: string }) => void,
+  noteError: (thrown: unknown) => ConnectError,
+): StreamResponse["message"] {
+  try {
+    yield* messages;
+  } catch (thrown) {
+    throw noteError(thrown);
+  }
+  note({ code: "Ok" });
+}

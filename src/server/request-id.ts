@@ -1,0 +1,23 @@
+import { randomUUID } from "node:crypto";
+import type { HeaderField } from "../credentials/credential-headers.ts";
+
+const VALID = /^[A-Za-z0-9._-]{1,128}$/;
+/** W3C Trace Context, section 3.2.2: version, trace id, parent id, flags. */
+const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/**
+ * What a call is known by: the caller's own `x-request-id` where it is one short word, else the trace that
+ * its `traceparent` belongs to, else a new id. Anything else could forge a line of the log.
+ */
+export function requestIdOf(headers: readonly HeaderField[]): string {
+  const only = (name: string) => {
+    const found = headers.filter((header) => header.name.toLowerCase() === name);
+    return found.length === 1 ? found[0]?.value : undefined;
+  };
+  const own = only("x-request-id");
+  if (own !== undefined && VALID.test(own)) {
+    return own;
+  }
+  const [, traceId] = TRACEPARENT.exec(only("traceparent") ?? "") ?? [];
+  return traceId ?? randomUUID();
+}

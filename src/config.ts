@@ -15,6 +15,8 @@ interface Setting<Value> {
   readonly initial?: string | Partial<Record<Command, string>>;
   /** The commands that do not run without it. */
   readonly requiredBy?: readonly Command[];
+  /** Another variable, without which this one means nothing. */
+  readonly goesWith?: string;
 }
 
 const setting = <Value>(definition: Setting<Value>): Setting<Value> => definition;
@@ -65,6 +67,37 @@ export const SETTINGS = {
     parse: integer(1, 65_535),
     initial: "8080",
   }),
+  tlsCertificateFile: setting({
+    variable: "LATCHKEY_TLS_CERT_FILE",
+    about:
+      "The port's certificate, then those that lead to its authority. With it the port speaks TLS only. Changes of this file, of the key's and of the authorities' are taken up while the service runs.",
+    form: "a file in PEM; not without LATCHKEY_TLS_KEY_FILE",
+    parse: text,
+    goesWith: "LATCHKEY_TLS_KEY_FILE",
+  }),
+  tlsKeyFile: setting({
+    variable: "LATCHKEY_TLS_KEY_FILE",
+    about: "The key of that certificate.",
+    form: "a file in PEM without a passphrase; not without LATCHKEY_TLS_CERT_FILE",
+    parse: text,
+    goesWith: "LATCHKEY_TLS_CERT_FILE",
+  }),
+  tlsClientCaFile: setting({
+    variable: "LATCHKEY_TLS_CLIENT_CA_FILE",
+    about:
+      "The authorities whose certificates clients may come with. With it the port asks for them, and refuses those that do not hold.",
+    form: "a file in PEM; not without LATCHKEY_TLS_CERT_FILE",
+    parse: text,
+    goesWith: "LATCHKEY_TLS_CERT_FILE",
+  }),
+  tlsClientCertificates: setting({
+    variable: "LATCHKEY_TLS_CLIENT_CERTIFICATES",
+    about: "Whether clients may also come without a certificate.",
+    form: "optional or required; not without LATCHKEY_TLS_CLIENT_CA_FILE",
+    parse: oneOf("optional", "required"),
+    initial: "required",
+    goesWith: "LATCHKEY_TLS_CLIENT_CA_FILE",
+  }),
   corsOrigins: setting({
     variable: "LATCHKEY_CORS_ORIGINS",
     about: "The origins whose pages may call from a browser, by Connect-Web or gRPC-Web.",
@@ -99,9 +132,17 @@ export const SETTINGS = {
     parse: integer(8, 64),
     initial: "15",
   }),
+  noticeSeconds: setting({
+    variable: "LATCHKEY_NOTICE_SECONDS",
+    about:
+      "How long the service goes on accepting calls after SIGTERM while /readyz and gRPC health say no, so that balancers can turn away first.",
+    form: "0 to 60",
+    parse: integer(0, 60),
+    initial: { dev: "0", serve: "5" },
+  }),
   drainSeconds: setting({
     variable: "LATCHKEY_DRAIN_SECONDS",
-    about: "How long calls in flight may take after SIGTERM before they are cut.",
+    about: "How long calls in flight may then take before they are cut.",
     form: "0 to 300",
     parse: integer(0, 300),
     initial: "20",
@@ -165,7 +206,10 @@ export function readConfig(env: NodeJS.ProcessEnv, command: Command): Config {
     faults.push(`${name} is not a setting of Latchkey; check its spelling`);
   }
   const read = (definition: Setting<unknown>): unknown => {
-    const { variable, initial, parse, form, requiredBy } = definition;
+    const { variable, initial, parse, form, requiredBy, goesWith } = definition;
+    if (goesWith !== undefined && env[variable] !== undefined && env[goesWith] === undefined) {
+      faults.push(`${variable} is set and ${goesWith} is not; they go together`);
+    }
     const value = env[variable] ?? (typeof initial === "object" ? initial[command] : initial);
     if (value === undefined) {
       if (requiredBy?.includes(command)) {
@@ -193,6 +237,20 @@ export function set<Value>(value: Value | undefined): Value {
     throw new Error("a setting was read that the command does not require");
   }
   return value;
+}
+
+/** What the port needs to speak TLS. Undefined: it speaks plaintext. */
+export function tlsSettings(config: Config) {
+  const { tlsCertificateFile, tlsKeyFile, tlsClientCaFile, tlsClientCertificates } = config;
+  if (tlsCertificateFile === undefined || tlsKeyFile === undefined) {
+    return undefined;
+  }
+  return {
+    certificateFile: tlsCertificateFile,
+    keyFile: tlsKeyFile,
+    clientCaFile: tlsClientCaFile,
+    clientCertificates: set(tlsClientCertificates),
+  };
 }
 
 function text(value: string): string {

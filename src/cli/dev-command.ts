@@ -3,8 +3,9 @@ import { join, resolve } from "node:path";
 import { Command } from "commander";
 import type { Logger } from "pino";
 import { buildApp, openCore } from "../app.ts";
-import { type Config, readConfig, set } from "../config.ts";
+import { type Config, readConfig, set, tlsSettings } from "../config.ts";
 import { createLog, standardOutput } from "../server/log.ts";
+import { readTls } from "../server/tls-files.ts";
 import type { DatabaseConnection } from "../storage/database-connection.ts";
 import { startEmbeddedPostgres } from "../storage/embedded-postgres.ts";
 import { migrate } from "../storage/migrate.ts";
@@ -58,6 +59,8 @@ async function serveDevelopment(
   died: readonly Promise<string>[],
   log: Logger,
 ): Promise<void> {
+  const tlsFiles = tlsSettings(config);
+  const tls = tlsFiles && (await readTls(tlsFiles));
   await migrate(connection, "development");
   const encryptionKey = config.encryptionKey ?? (await ownEncryptionKey(directory));
   const passwordMinimumLength = set(config.passwordMinimumLength);
@@ -65,7 +68,8 @@ async function serveDevelopment(
   try {
     const host = set(config.host);
     const port = set(config.port);
-    const publicUrl = config.publicUrl ?? `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const scheme = tls === undefined ? "http" : "https";
+    const publicUrl = config.publicUrl ?? `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;
     const apiKeyPrefix = set(config.apiKeyPrefix);
     const seeded = await seedDevelopment(core, { directory, url: publicUrl, apiKeyPrefix });
     const app = await buildApp(
@@ -77,6 +81,7 @@ async function serveDevelopment(
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         corsOrigins: config.corsOrigins ?? [],
+        tls,
       },
       log,
     );
@@ -86,7 +91,7 @@ async function serveDevelopment(
         host,
         port,
         drainMillis: set(config.drainSeconds) * 1000,
-        noticeMillis: 0,
+        noticeMillis: set(config.noticeSeconds) * 1000,
         endings: [...died, parentEnded()],
         onListening: () => {
           process.stdout.write(welcome(seeded));

@@ -1,6 +1,7 @@
 import { ConfigError } from "../config.ts";
 import { AuthError } from "../errors.ts";
 import { describeError, redact } from "../server/log.ts";
+import { TlsFilesError } from "../server/tls-files.ts";
 import { EmbeddedPostgresError } from "../storage/embedded-postgres/error.ts";
 import { DatabaseUnusable } from "../storage/migrate.ts";
 import { SealBroken } from "../storage/seal.ts";
@@ -31,6 +32,7 @@ export function explainFailure(error: unknown): string[] {
     error instanceof BootstrapRefused ||
     error instanceof DatabaseUnusable ||
     error instanceof EmbeddedPostgresError ||
+    error instanceof TlsFilesError ||
     error instanceof AuthError
   ) {
     return [redact(error.message)];

@@ -1,12 +1,10 @@
 import { Command } from "commander";
 import { buildApp, openCore } from "../app.ts";
-import { readConfig, set } from "../config.ts";
+import { readConfig, set, tlsSettings } from "../config.ts";
 import { createLog, standardOutput } from "../server/log.ts";
+import { readTls } from "../server/tls-files.ts";
 import { migrate } from "../storage/migrate.ts";
 import { runUntilSignal } from "./run-until-signal.ts";
-
-/** How long a balancer has to see that /readyz says no, before the port stops accepting. */
-const NOTICE_MILLIS = 2_000;
 
 export function serveCommand(): Command {
   return new Command("serve")
@@ -19,6 +17,8 @@ export function serveCommand(): Command {
 async function serve(): Promise<void> {
   const config = readConfig(process.env, "serve");
   const log = createLog(set(config.logLevel), standardOutput());
+  const tlsFiles = tlsSettings(config);
+  const tls = tlsFiles && (await readTls(tlsFiles));
   const connection = set(config.databaseUrl);
   const migrations = await migrate(connection, "production");
   if (migrations.length > 0) {
@@ -43,6 +43,7 @@ async function serve(): Promise<void> {
         apiKeyPrefix: set(config.apiKeyPrefix),
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         corsOrigins: config.corsOrigins ?? [],
+        tls,
       },
       log,
     );
@@ -52,9 +53,12 @@ async function serve(): Promise<void> {
         host: set(config.host),
         port: set(config.port),
         drainMillis: set(config.drainSeconds) * 1000,
-        noticeMillis: NOTICE_MILLIS,
+        noticeMillis: set(config.noticeSeconds) * 1000,
         endings: [],
-        onListening: ({ address, port }) => log.info({ address, port, publicUrl }, "listening"),
+        onListening: ({ address, port, renewTls }) => {
+          if (tls !== undefined) process.on("SIGHUP", () => void renewTls());
+          log.info({ address, port, publicUrl, tls: tls !== undefined }, "listening");
+        },
       },
       log,
     );

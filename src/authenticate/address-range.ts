@@ -20,6 +20,22 @@ export function isWithin(address: string, ranges: readonly string[]): boolean {
   return list.check(address, familyOf(address));
 }
 
+/**
+ * Whether each of the ranges lies wholly within one of the others. Ranges of different families never do.
+ *
+ * @param inner in CIDR notation, as is `outer`.
+ */
+export function areRangesWithin(inner: readonly string[], outer: readonly string[]): boolean {
+  return inner.every((range) => {
+    const [network = "", length = ""] = range.split("/");
+    return outer.some((other) => {
+      const [otherNetwork = "", otherLength = ""] = other.split("/");
+      const sameFamily = familyOf(network) === familyOf(otherNetwork);
+      return sameFamily && Number(length) >= Number(otherLength) && isWithin(network, [other]);
+    });
+  });
+}
+
 function familyOf(address: string): "ipv4" | "ipv6" {
   return isIPv4(address) ? "ipv4" : "ipv6";
 }

@@ -27,12 +27,12 @@ export function createAuthenticate(schemes: readonly Scheme[]): Authenticate {
 async function decide(schemes: readonly Scheme[], question: Question): Promise<Decision> {
   const headers = readCredentialHeaders(question.headers);
   const organizationId = namedOrganization(headers.organizationId, question);
-  const { allowedCidrs, ...identity } = await identify(schemes, headers, {
+  const identity = await identify(schemes, headers, {
     organizationId,
     audience: question.audience,
   });
   requireOrganization(identity, organizationId);
-  requireAddress(allowedCidrs, question.clientAddress);
+  requireAddress(identity.allowedCidrs, question.clientAddress);
   requirePermissions(identity, question.requiredPermissions);
   return { ...identity, stripHeaders: headers.strip };
 }
@@ -70,7 +70,7 @@ async function identify(
   throw new Error(`no scheme takes a credential of the kind ${credential.kind}`);
 }
 
-function requireOrganization({ organization }: Omit<Identity, "allowedCidrs">, named: string): void {
+function requireOrganization({ organization }: Identity, named: string): void {
   if (organization?.suspended) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
@@ -91,10 +91,7 @@ function requireAddress(allowedCidrs: readonly string[], clientAddress: string):
   }
 }
 
-function requirePermissions(
-  { permissions, catalogue }: Omit<Identity, "allowedCidrs">,
-  required: readonly string[],
-): void {
+function requirePermissions({ permissions, catalogue }: Identity, required: readonly string[]): void {
   const known = (name: string) => catalogue.organization.includes(name) || catalogue.platform.includes(name);
   const unknown = required.filter((name) => !known(name));
   if (unknown.length > 0) {

@@ -39,11 +39,12 @@ export interface Identity {
   readonly permissions: ReadonlySet<string>;
   /** Every permission that there is. */
   readonly catalogue: Catalogue;
+  /** The address ranges that the credential is bound to; none: it is not. */
   readonly allowedCidrs: readonly string[];
 }
 
 /** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
-export interface Decision extends Omit<Identity, "allowedCidrs"> {
+export interface Decision extends Identity {
   readonly stripHeaders: readonly string[];
 }
 

@@ -51,28 +51,26 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
  */
 export function readCredentialHeaders(headers: readonly HeaderField[]): CredentialHeaders {
   refuseTooLarge(headers);
-  const guarded = new Map<string, string>();
-  const strip = new Set(ALWAYS_STRIPPED);
-  for (const { name, value } of headers) {
-    if (!NAME.test(name)) {
-      throw new AuthError("HEADER_NAME_INVALID");
-    }
-    const lower = name.toLowerCase();
-    if (GUARDED.has(lower)) {
-      if (guarded.has(lower)) {
-        throw new AuthError(lower === ORGANIZATION ? "ORGANIZATION_AMBIGUOUS" : "CREDENTIALS_AMBIGUOUS");
-      }
-      guarded.set(lower, value);
-      continue;
-    }
-    const folded = lower.replace(/[^a-z0-9]/g, "-");
-    if (GUARDED.has(folded)) {
-      throw new AuthError("CREDENTIAL_HEADER_ALIAS");
-    }
-    if (folded.startsWith(IDENTITY_PREFIX)) {
-      strip.add(lower);
-    }
+  if (!headers.every(({ name }) => NAME.test(name))) {
+    throw new AuthError("HEADER_NAME_INVALID");
   }
+  const names = headers.map(({ name }) => name.toLowerCase());
+  if (names.some((name) => !GUARDED.has(name) && GUARDED.has(fold(name)))) {
+    throw new AuthError("CREDENTIAL_HEADER_ALIAS");
+  }
+  const twice = new Set(names.filter((name, at) => GUARDED.has(name) && names.indexOf(name) !== at));
+  if (twice.size > 0) {
+    throw new AuthError(
+      twice.size === 1 && twice.has(ORGANIZATION) ? "ORGANIZATION_AMBIGUOUS" : "CREDENTIALS_AMBIGUOUS",
+    );
+  }
+  const guarded = new Map(
+    headers.map(({ value }, at) => [names[at] ?? "", value] as const).filter(([name]) => GUARDED.has(name)),
+  );
+  const strip = new Set([
+    ...ALWAYS_STRIPPED,
+    ...names.filter((name) => fold(name).startsWith(IDENTITY_PREFIX)),
+  ]);
 
   const presented: PresentedCredential[] = [];
   for (const [name, kind] of Object.entries(KEY_HEADERS)) {
@@ -94,6 +92,11 @@ export function readCredentialHeaders(headers: readonly HeaderField[]): Credenti
     organizationId: readOrganizationId(guarded.get(ORGANIZATION)),
     strip: [...strip].sort(),
   };
+}
+
+/** A name as a server has it that takes `_` and `.` for `-`. */
+function fold(name: string): string {
+  return name.replace(/[^a-z0-9]/g, "-");
 }
 
 function refuseTooLarge(headers: readonly HeaderField[]): void {

@@ -1,3 +1,4 @@
+import { areRangesWithin } from "../authenticate/address-range.ts";
 import type { Decision } from "../authenticate/decision.ts";
 import { AuthError } from "../errors.ts";
 import { expandPattern, type Grantee, isPattern } from "./permission-pattern.ts";
@@ -29,4 +30,33 @@ export function checkGrant(
     });
   }
   return [...new Set(asked)].sort();
+}
+
+/**
+ * Checks that a key which is to be made is bound at least as narrowly as the key that makes it. A person's
+ * token bounds nothing: its end is the end of a login, not of a person's rights.
+ *
+ * @throws AuthError PERMISSION_NOT_HELD
+ */
+export function checkBounds(
+  { principal, credential, allowedCidrs }: Pick<Decision, "principal" | "credential" | "allowedCidrs">,
+  asked: { readonly expireTime: Date | undefined; readonly allowedCidrs: readonly string[] },
+): void {
+  if (principal.type === "user") {
+    return;
+  }
+  const { expireTime } = credential;
+  if (expireTime !== undefined && (asked.expireTime === undefined || asked.expireTime > expireTime)) {
+    throw new AuthError("PERMISSION_NOT_HELD", {
+      message: `Your key ends at ${expireTime.toISOString()}: give the new one an expire_time no later.`,
+      metadata: { bound: "expire_time" },
+    });
+  }
+  const isNarrower = asked.allowedCidrs.length > 0 && areRangesWithin(asked.allowedCidrs, allowedCidrs);
+  if (allowedCidrs.length > 0 && !isNarrower) {
+    throw new AuthError("PERMISSION_NOT_HELD", {
+      message: "Your key is bound to addresses: give the new one allowed_cidrs within yours.",
+      metadata: { bound: "allowed_cidrs" },
+    });
+  }
 }

@@ -1,10 +1,9 @@
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
 import { Pool, type QueryResultRow } from "pg";
-import { cancellableClient } from "./cancellable-client.ts";
 import { throwIfGivenUp } from "./cancellation.ts";
 import type { DatabaseConnection } from "./database-connection.ts";
-import { isStorageFault } from "./storage-error.ts";
+import { discardSuspects, pooledClient } from "./pooled-client.ts";
 
 /** Ours is one statement by primary keys: what takes longer than this is a fault. */
 const VERIFY_MILLIS = 2_000;
@@ -48,9 +47,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     connectionTimeoutMillis: CONNECT_MILLIS,
     statement_timeout: VERIFY_MILLIS,
   });
-  const Client = cancellableClient((processId) =>
-    canceller.query("select pg_cancel_backend($1)", [processId]),
-  );
+  const Client = pooledClient((processId) => canceller.query("select pg_cancel_backend($1)", [processId]));
 
   const orm = await MikroORM.init({
     driver: PostgreSqlDriver,
@@ -59,6 +56,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       ...connection,
       Client,
       application_name: "latchkey manage",
+      onPoolCreated: discardSuspects,
       connectionTimeoutMillis: CONNECT_MILLIS,
       statement_timeout: MANAGE_MILLIS,
       idle_in_transaction_session_timeout: MANAGE_MILLIS,
@@ -85,23 +83,19 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
   for (const each of [pool, canceller]) {
     each.on("error", onIdleError);
     each.on("connect", (client) => client.on("error", () => {}));
+    discardSuspects(each);
   }
 
   return {
     fork: () => orm.em.fork(),
     async verify(name, text, values) {
       const client = await pool.connect();
-      let broken = true;
       try {
         throwIfGivenUp();
         const result = await client.query({ name, text, values: [...values] });
-        broken = false;
         return result.rows[0];
-      } catch (error) {
-        broken = isStorageFault(error);
-        throw error;
       } finally {
-        client.release(broken);
+        client.release();
       }
     },
     async ping() {

@@ -1,5 +1,7 @@
+import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { Session } from "../credentials/access-token/session-entity.ts";
 import { Role } from "../permissions/role-entity.ts";
 import { canonical } from "./canonical.ts";
 import { Membership } from "./membership-entity.ts";
@@ -32,6 +34,8 @@ export async function makeAdministrator(
   const user =
     known === null ? em.create(User, { id: uuidv4(), email, ...rights }) : em.assign(known, rights);
   await em.flush();
+  // Whoever knew the password before is not let in by what they began with it.
+  await em.nativeUpdate(Session, { userId: user.id, revokeTime: null }, { revokeTime: raw("now()") });
 
   const owner = await em.findOneOrFail(Role, { organizationId, name: OWNER });
   const membership = await em.findOne(Membership, { organizationId, userId: user.id });

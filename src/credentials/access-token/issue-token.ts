@@ -1,3 +1,4 @@
+import { LockMode } from "@mikro-orm/core";
 import { SignJWT } from "jose";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { mutate } from "../../changes/mutate.ts";
@@ -40,7 +41,11 @@ export interface PasswordLogin {
  *
  * @throws AuthError LOGIN_FAILED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED, ORGANIZATION_SUSPENDED
  */
-export async function issueToken(parts: IssueTokenParts, asked: PasswordLogin): Promise<IssuedToken> {
+export async function issueToken(
+  parts: IssueTokenParts,
+  asked: PasswordLogin,
+  triesLeft = 1,
+): Promise<IssuedToken> {
   const { storage, passwordHasher } = parts;
   const login = await logIn(parts, asked.email, asked.password);
   const { userId } = login;
@@ -50,14 +55,15 @@ export async function issueToken(parts: IssueTokenParts, asked: PasswordLogin): 
     ? await passwordHasher.hash(asked.password)
     : undefined;
   const session = await mutate(storage, { type: "user", id: userId }, async (em) => {
-    if (rehashed !== undefined) {
-      // Only in place of the hash that was checked: the password may have been changed meanwhile.
-      await em.nativeUpdate(
-        User,
-        { id: userId, passwordHash: login.passwordHash },
-        { passwordHash: rehashed },
-      );
+    // What was checked must still be the password. From here on a change of it waits for this session,
+    // and then ends it.
+    const { passwordHash } = login;
+    const lockMode = LockMode.PESSIMISTIC_WRITE;
+    const user = await em.findOne(User, { id: userId, passwordHash }, { lockMode });
+    if (user === null) {
+      return { result: undefined, unchanged: true };
     }
+    user.passwordHash = rehashed ?? passwordHash;
     const [{ now }] = await em.execute<[{ now: number }]>("select extract(epoch from now())::float8 as now");
     const seconds = Math.floor(now);
     const created = em.create(Session, {
@@ -72,6 +78,13 @@ export async function issueToken(parts: IssueTokenParts, asked: PasswordLogin): 
     // Nothing that is cached depends on a session that is new.
     return { result: created, event, tags: [] };
   });
+
+  if (session === undefined) {
+    if (triesLeft === 0) {
+      throw new AuthError("LOGIN_FAILED");
+    }
+    return await issueToken(parts, asked, triesLeft - 1);
+  }
 
   const accessToken = await new SignJWT({ sid: session.id, org: organizationId, role, client_id: CLIENT_ID })
     .setProtectedHeader({

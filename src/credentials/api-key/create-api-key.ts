@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf, oneOrganization } from "../../authenticate/actor.ts";
 import type { Decision } from "../../authenticate/decision.ts";
 import { mutate } from "../../changes/mutate.ts";
-import { checkGrant } from "../../permissions/grant.ts";
+import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
@@ -33,6 +33,7 @@ export async function createApiKey(
 ): Promise<{ apiKey: ApiKeyView; secret: string }> {
   const organizationId = oneOrganization(actor);
   const permissions = checkGrant(actor.decision, asked.permissions, "api-key");
+  checkBounds(actor.decision, asked);
   const minted = mintKey(parts.prefix, asked.environment);
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {

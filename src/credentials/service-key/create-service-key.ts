@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
-import { checkGrant } from "../../permissions/grant.ts";
+import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { violates } from "../../storage/storage-error.ts";
 import type { KeyHasher } from "../key-digest.ts";
@@ -33,6 +33,7 @@ export async function createServiceKey(
 ): Promise<{ serviceKey: ServiceKeyView; secret: string }> {
   const wanted = asked.permissions.length === 0 ? ["*"] : asked.permissions;
   const permissions = checkGrant(actor.decision, wanted, "service-key");
+  checkBounds(actor.decision, asked);
   const minted = mintKey(SERVICE_KEY_PREFIX);
   try {
     return await mutate(parts.storage, authorOf(actor), async (em) => {

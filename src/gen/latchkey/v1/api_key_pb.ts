@@ -368,7 +368,8 @@ export const ApiKeyService: GenService<{
    * Creates an API key. Its secret is in this answer and nowhere else.
    *
    * Nobody grants what they do not hold: a permission beyond the caller's own is `permission_denied`
-   * with PERMISSION_NOT_HELD. What the key may do stays within the live rights of the user or internal
+   * with PERMISSION_NOT_HELD, and so is an end or an address range beyond those of the key that the caller
+   * presents. What the key may do stays within the live rights of the user or internal
    * key that created it; a key made with an API key belongs to whoever that API key belongs to.
    *
    * @generated from rpc latchkey.v1.ApiKeyService.CreateApiKey

@@ -278,7 +278,8 @@ export const ServiceKeyService: GenService<{
   /**
    * Creates an internal key. Its secret is in this answer and nowhere else.
    * A name that is in use by a key that is not revoked is `already_exists` with SERVICE_KEY_NAME_TAKEN.
-   * Permissions beyond the caller's own are `permission_denied` with PERMISSION_NOT_HELD.
+   * Permissions beyond the caller's own, or an end or an address range beyond those of the key that the
+   * caller presents, are `permission_denied` with PERMISSION_NOT_HELD.
    *
    * @generated from rpc latchkey.v1.ServiceKeyService.CreateServiceKey
    */

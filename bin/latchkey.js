@@ -15,12 +15,13 @@ if (own >= NEEDED) {
   await main(process.argv);
 } else if (existsSync(installed)) {
   // npm puts that Node first on the path of its scripts; here the file was run directly.
-  const child = spawn(installed, process.argv.slice(1), { stdio: "inherit" });
+  // The channel tells the child that this process has ended, however that came about.
+  const child = spawn(installed, process.argv.slice(1), { stdio: ["inherit", "inherit", "inherit", "ipc"] });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, () => child.kill(signal));
   }
-  child.on("exit", (code, signal) => {
-    process.exitCode = code ?? (signal === null ? 1 : 128);
+  child.on("exit", (code) => {
+    process.exit(code ?? 1);
   });
 } else {
   process.stderr.write(

@@ -10,6 +10,7 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { listenOnePort, type OnePort } from "./server/one-port.ts";
 import { createHandler, SERVICES } from "./server/routes.ts";
+import type { Tls } from "./server/tls-files.ts";
 import type { DatabaseConnection } from "./storage/database-connection.ts";
 import { openStorage, type Storage } from "./storage/open-storage.ts";
 import { createPager } from "./storage/page.ts";
@@ -39,6 +40,8 @@ export interface AppSettings {
   readonly apiKeyOldPrefixes: readonly string[];
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
+  /** Undefined: the port speaks plaintext. */
+  readonly tls?: Tls | undefined;
 }
 
 /** A service that is built, and listens when it is told to. */
@@ -123,7 +126,10 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       const port = await listenOnePort({
         ...address,
         handler,
+        tls: settings.tls,
         onError: (error) => log.error({ err: error }, "the port failed"),
+        onTlsRenewed: ({ certificate: { fingerprint256, validTo } }) =>
+          log.info({ fingerprint256, validTo }, "new connections get the changed files of TLS"),
       });
       for (const service of ["", ...SERVICES.map(({ typeName }) => typeName)]) {
         health.set(service, "SERVING");

@@ -108,9 +108,9 @@ export const SETTINGS = {
     variable: "LATCHKEY_CALLERS",
     about:
       "Who may call `Authenticate`: `authenticated` asks for a credential that holds `auth.authenticate`; `any` lets in whoever reaches the port.",
-    form: "any or authenticated",
+    form: "any or authenticated; `npm start` on a loopback address: any",
     parse: oneOf("any", "authenticated"),
-    initial: { dev: "any", serve: "authenticated" },
+    initial: { serve: "authenticated" },
   }),
   apiKeyPrefix: setting({
     variable: "LATCHKEY_API_KEY_PREFIX",
@@ -207,9 +207,6 @@ export function readConfig(env: NodeJS.ProcessEnv, command: Command): Config {
   }
   const read = (definition: Setting<unknown>): unknown => {
     const { variable, initial, parse, form, requiredBy, goesWith } = definition;
-    if (goesWith !== undefined && env[variable] !== undefined && env[goesWith] === undefined) {
-      faults.push(`${variable} is set and ${goesWith} is not; they go together`);
-    }
     const value = env[variable] ?? (typeof initial === "object" ? initial[command] : initial);
     if (value === undefined) {
       if (requiredBy?.includes(command)) {
@@ -218,7 +215,11 @@ export function readConfig(env: NodeJS.ProcessEnv, command: Command): Config {
       return undefined;
     }
     try {
-      return parse(value);
+      const parsed = parse(value);
+      if (goesWith !== undefined && env[variable] !== undefined && env[goesWith] === undefined) {
+        faults.push(`${variable} is set and ${goesWith} is not; they go together`);
+      }
+      return parsed;
     } catch (error) {
       faults.push(`${variable} ${error instanceof Error ? error.message : "is wrong"}; write ${form}`);
       return undefined;

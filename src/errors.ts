@@ -89,6 +89,12 @@ export const REASONS = {
     meaning: "The password has fewer code points than this deployment asks for.",
     example: '`password: "hunter2"`',
   },
+  PASSWORD_UNCHANGED: {
+    code: "invalid_argument",
+    message: "The new password is the current one.",
+    meaning: "The new password is the one that is to be replaced.",
+    example: "`ChangePassword` with the same password twice",
+  },
   CREDENTIAL_MISSING: {
     code: "unauthenticated",
     message: "Send a credential: X-API-Key, Authorization: Bearer, or X-Internal-Key.",

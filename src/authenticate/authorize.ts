@@ -1,5 +1,5 @@
 import { AuthError } from "../errors.ts";
-import type { Actor } from "./actor.ts";
+import type { Admission } from "./actor.ts";
 import type { Decision } from "./decision.ts";
 
 /** A rule of a method that is met by holding a permission: `latchkey.v1.PermissionRule`. */
@@ -21,15 +21,20 @@ export interface Subject {
   readonly id: string;
 }
 
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
 /**
  * Whether a call may be made, and how far it reaches. An actor's own organization bounds it, unless the
  * method's rule has a PLATFORM permission that the actor holds, or the actor is a service that named none.
  *
  * @throws AuthError PERMISSION_DENIED, ORGANIZATION_MISMATCH, ORGANIZATION_AMBIGUOUS
  */
-export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Actor {
+export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Admission {
   const { principal, organization, permissions } = decision;
-  const named = subject.organizationId.toLowerCase();
+  const named = subject.organizationId;
+  if (named !== "" && !UUID.test(named)) {
+    throw new AuthError("ORGANIZATION_ID_INVALID");
+  }
   const forPlatform = rule.platformName !== "" && permissions.has(rule.platformName);
   const holds = permissions.has(rule.name) || forPlatform;
 
@@ -50,7 +55,7 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
     }
     return { decision, organizationId: named };
   }
-  const aboutThemselves = rule.self && principal.type === "user" && subject.id.toLowerCase() === principal.id;
+  const aboutThemselves = rule.self && principal.type === "user" && subject.id === principal.id;
   require(holds || aboutThemselves, rule);
   // A person of the platform finds a thing by its id wherever it is. A service said where to look.
   const everywhere = forPlatform && principal.type === "user" && !subject.namesOrganization;

@@ -35,6 +35,8 @@ export interface Identity {
   readonly organization: OrganizationView | undefined;
   /** Whose live rights bound what is created in this principal's name. */
   readonly owner: { readonly userId: string } | { readonly serviceKeyId: string };
+  /** The names and patterns that the permissions come from. */
+  readonly grants: readonly string[];
   /** Concrete permissions that are held. */
   readonly permissions: ReadonlySet<string>;
   /** Every permission that there is. */

@@ -18,6 +18,13 @@ import { CommandError } from "./failure.ts";
 /** What the process ends with, for scripts. */
 const REFUSED = 2;
 
+/** What the service says of the credential, rather than of the question or of itself. */
+const REFUSALS: ReadonlySet<Code> = new Set([
+  Code.Unauthenticated,
+  Code.PermissionDenied,
+  Code.InvalidArgument,
+]);
+
 interface Options {
   readonly header: readonly string[];
   readonly require: readonly string[];
@@ -79,9 +86,7 @@ async function run(options: Options): Promise<void> {
 function readHeader(text: string): Header {
   const colon = text.indexOf(":");
   if (colon < 1) {
-    throw new CommandError(
-      `-H takes 'Name: value', and this has no name: ${JSON.stringify(text.slice(0, 20))}`,
-    );
+    throw new CommandError("-H takes 'Name: value'; what was given has no name before a colon");
   }
   return create(HeaderSchema, { name: text.slice(0, colon), value: text.slice(colon + 1).trimStart() });
 }
@@ -109,9 +114,7 @@ function print(response: AuthenticateResponse, asJson: boolean): void {
 /** A decision goes to standard output with exit code 2; a fault is thrown. */
 function reportRefusal(error: ConnectError, asJson: boolean): void {
   const [info] = error.findDetails(ErrorInfoSchema);
-  const isDecision =
-    info !== undefined && error.code !== Code.Unavailable && info.reason !== "CALLER_REJECTED";
-  if (!isDecision) {
+  if (info === undefined || !REFUSALS.has(error.code) || info.reason === "REQUEST_INVALID") {
     throw new CommandError(
       info === undefined
         ? `the service did not answer: ${error.rawMessage}`

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
 import type { Logger } from "pino";
@@ -9,12 +9,16 @@ import { readTls } from "../server/tls-files.ts";
 import type { DatabaseConnection } from "../storage/database-connection.ts";
 import { startEmbeddedPostgres } from "../storage/embedded-postgres.ts";
 import { migrate } from "../storage/migrate.ts";
+import { SealBroken } from "../storage/seal.ts";
 import { welcome } from "./dev-welcome.ts";
 import { CommandError } from "./failure.ts";
-import { ownEncryptionKey } from "./own-encryption-key.ts";
-import { parentEnded } from "./parent-ended.ts";
+import { lostEncryptionKey, ownEncryptionKey } from "./own-encryption-key.ts";
+import { requireFreePort } from "./require-free-port.ts";
 import { runUntilSignal } from "./run-until-signal.ts";
 import { seedDevelopment } from "./seed-development.ts";
+
+const LOOPBACK = /^(localhost|127(\.\d+){3}|::1)$/;
+const WRITABLE_BY_ALL = 0o002;
 
 export function devCommand(): Command {
   return new Command("dev")
@@ -29,8 +33,13 @@ async function dev(): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: Error) => {
     throw new CommandError(`LATCHKEY_DATA_DIR cannot be made: ${error.message}`);
   });
-  await withDatabase(config, directory, (connection, died) =>
-    serveDevelopment(config, directory, connection, died, log),
+  if (((await stat(directory)).mode & WRITABLE_BY_ALL) !== 0) {
+    throw new CommandError(`${directory} can be written to by everybody: chmod 700 it, or choose another`);
+  }
+  // Before anything is made: a first start that fails here would leave credentials that nobody was told.
+  await requireFreePort(set(config.host), set(config.port));
+  await withDatabase(config, directory, (connection, faults) =>
+    serveDevelopment(config, directory, connection, faults, log),
   );
 }
 
@@ -38,15 +47,18 @@ async function dev(): Promise<void> {
 async function withDatabase(
   config: Config,
   directory: string,
-  use: (connection: DatabaseConnection, died: Promise<string>[]) => Promise<void>,
+  use: (connection: DatabaseConnection, faults: readonly Promise<never>[]) => Promise<void>,
 ): Promise<void> {
   if (config.databaseUrl !== undefined) {
     await use(config.databaseUrl, []);
     return;
   }
   const postgres = await startEmbeddedPostgres({ directory: join(directory, "postgres") });
+  const died = postgres.died.then((error) => Promise.reject(error));
+  // It may die before anybody waits for that.
+  died.catch(() => {});
   try {
-    await use(postgres.connection, [postgres.died.then((error) => error.message)]);
+    await use(postgres.connection, [died]);
   } finally {
     await postgres.stop();
   }
@@ -56,7 +68,7 @@ async function serveDevelopment(
   config: Config,
   directory: string,
   connection: DatabaseConnection,
-  died: readonly Promise<string>[],
+  faults: readonly Promise<never>[],
   log: Logger,
 ): Promise<void> {
   const tlsFiles = tlsSettings(config);
@@ -64,7 +76,10 @@ async function serveDevelopment(
   await migrate(connection, "development");
   const encryptionKey = config.encryptionKey ?? (await ownEncryptionKey(directory));
   const passwordMinimumLength = set(config.passwordMinimumLength);
-  const core = await openCore({ connection, encryptionKey, passwordMinimumLength }, log);
+  const core = await openCore({ connection, encryptionKey, passwordMinimumLength }, log).catch((error) => {
+    const isOwn = config.encryptionKey === undefined && error instanceof SealBroken;
+    throw isOwn ? lostEncryptionKey(directory) : error;
+  });
   try {
     const host = set(config.host);
     const port = set(config.port);
@@ -77,7 +92,8 @@ async function serveDevelopment(
       {
         publicUrl,
         audience: config.audience ?? publicUrl,
-        callers: set(config.callers),
+        // The credentials were printed; whoever reaches another address may not be the one who read them.
+        callers: config.callers ?? (LOOPBACK.test(host) ? "any" : "authenticated"),
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         corsOrigins: config.corsOrigins ?? [],
@@ -92,7 +108,7 @@ async function serveDevelopment(
         port,
         drainMillis: set(config.drainSeconds) * 1000,
         noticeMillis: set(config.noticeSeconds) * 1000,
-        endings: [...died, parentEnded()],
+        faults,
         onListening: () => {
           process.stdout.write(welcome(seeded));
         },

@@ -7,6 +7,11 @@ export function welcome({ credentials, path, isNew }: SeededDevelopment): string
     return `\nLatchkey is at ${url}; the credentials of its first start are in ${path}.\n\n`;
   }
   const method = "latchkey.v1.AuthenticationService/Authenticate";
+  const isTls = url.startsWith("https:");
+  // The certificate is the reader's own: they know what vouches for it.
+  const [grpcurl, curl, buf] = isTls
+    ? ["grpcurl -cacert ca.pem", "curl --cacert ca.pem", "npx buf curl --cacert ca.pem"]
+    : ["grpcurl -plaintext", "curl", "npx buf curl --http2-prior-knowledge"];
   const asks = (name: string, value: string) => JSON.stringify({ headers: [{ name, value }] });
   return `
 Latchkey is at ${url}
@@ -19,13 +24,13 @@ Latchkey is at ${url}
 
 They are told once, and kept in ${path}. Who is behind that API key?
 
-  grpcurl -plaintext -d '${asks("X-API-Key", apiKey)}' \\
+  ${grpcurl} -d '${asks("X-API-Key", apiKey)}' \\
     ${url.replace(/^https?:\/\//, "")} ${method}
 
-  curl ${url}/${method} -H 'Content-Type: application/json' \\
+  ${curl} ${url}/${method} -H 'Content-Type: application/json' \\
     -d '${asks("X-API-Key", apiKey)}'
 
-  npx buf curl --http2-prior-knowledge -d '${asks("X-Internal-Key", internalKey)}' \\
+  ${buf} -d '${asks("X-Internal-Key", internalKey)}' \\
     ${url}/${method}
 
 `;

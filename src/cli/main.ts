@@ -24,4 +24,6 @@ export async function main(argv: readonly string[]): Promise<void> {
     }
     process.exitCode = 1;
   }
+  // Nothing that is still open, such as a connection whose other end is silent, keeps a command from ending.
+  process.exit();
 }

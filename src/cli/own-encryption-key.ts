@@ -4,9 +4,18 @@ import { join } from "node:path";
 import { CommandError } from "./failure.ts";
 import { writePrivateFile } from "./private-file.ts";
 
+const FILE = "encryption.key";
+
+/** What to say where the database's secrets were encrypted under another key. */
+export function lostEncryptionKey(directory: string): CommandError {
+  return new CommandError(
+    `${join(directory, FILE)} is not the key that this database's secrets were encrypted under; put the right one back, or remove the data directory to start anew`,
+  );
+}
+
 /** The encryption key that development keeps in its data directory, made the first time. */
 export async function ownEncryptionKey(directory: string): Promise<Buffer> {
-  const path = join(directory, "encryption.key");
+  const path = join(directory, FILE);
   const kept = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") {
       return undefined;

@@ -2,6 +2,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { App } from "../app.ts";
 import type { OnePort } from "../server/one-port.ts";
+import { parentEnded } from "./parent-ended.ts";
+
+/** Ctrl-C reaches this process from the terminal and, once more, by npm: within this time it is one wish. */
+const ONE_WISH_MILLIS = 500;
 
 export interface RunOptions {
   readonly host: string;
@@ -10,28 +14,46 @@ export interface RunOptions {
   readonly drainMillis: number;
   /** How long to go on serving after saying that the end is near, so that balancers can notice. */
   readonly noticeMillis: number;
-  /** What ends the service besides a signal; each says why. */
-  readonly endings: readonly Promise<string>[];
-  readonly onListening: (port: OnePort) => void | Promise<void>;
+  /** Rejects where the service cannot go on. */
+  readonly faults: readonly Promise<never>[];
+  readonly onListening: (port: OnePort) => void;
 }
 
-/** Listens until SIGINT or SIGTERM, then drains: calls in flight are answered, new ones go elsewhere. */
+/**
+ * Listens until SIGINT or SIGTERM, then drains: calls in flight are answered, new ones go elsewhere. Drains
+ * on a fault as well, and then rejects with it. A second signal ends the process at once.
+ */
 export async function runUntilSignal(app: App, options: RunOptions, log: Logger): Promise<void> {
-  const signal = Promise.withResolvers<string>();
-  const onSignal = (name: NodeJS.Signals) => signal.resolve(name);
-  // A second signal finds no listener and ends the process at once.
-  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
-  try {
-    const port = await app.listen(options);
-    await options.onListening(port);
-    const why = await Promise.race([signal.promise, ...options.endings]);
-    log.info({ why }, "draining");
-    app.announceEnd();
-    await delay(options.noticeMillis);
-    app.endStreams();
-    await port.close(options.drainMillis);
-    log.info("stopped");
-  } finally {
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  const signal = firstSignal();
+  const port = await app.listen(options);
+  options.onListening(port);
+  let fault: unknown;
+  const why = await Promise.race([signal, parentEnded(), ...options.faults]).catch((error: unknown) => {
+    fault = error;
+    return "a fault";
+  });
+  log.info({ why }, "draining");
+  app.announceEnd();
+  await delay(options.noticeMillis);
+  app.endStreams();
+  await port.close(options.drainMillis);
+  log.info("stopped");
+  if (fault !== undefined) {
+    throw fault;
   }
+}
+
+function firstSignal(): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let since: number | undefined;
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      since ??= performance.now();
+      if (performance.now() - since > ONE_WISH_MILLIS) {
+        process.exit(1);
+      }
+      resolve(name);
+    });
+  }
+  return promise;
 }

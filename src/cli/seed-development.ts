@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { raw } from "@mikro-orm/core";
+import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import type { Core } from "../app.ts";
 import { mutate } from "../changes/mutate.ts";
@@ -9,7 +10,7 @@ import { ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
 import { insertApiKey } from "../credentials/api-key/create-api-key.ts";
 import { type MintedKey, mintKey, parseKey } from "../credentials/secret-key.ts";
 import { insertServiceKey } from "../credentials/service-key/create-service-key.ts";
-import { ServiceKey } from "../credentials/service-key/service-key-entity.ts";
+import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
 import { SERVICE_KEY_PREFIX } from "../credentials/service-key/service-key-scheme.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
@@ -21,6 +22,8 @@ import { writePrivateFile } from "./private-file.ts";
 const ORGANIZATION = "acme";
 const EMAIL = "admin@acme.test";
 const NAME = "development";
+/** Any number that nobody else locks in this database. */
+const LOCK = 0x4c61_6465;
 
 /** What `dev.json` holds. */
 export interface DevCredentials {
@@ -42,32 +45,42 @@ export interface SeededDevelopment {
 /**
  * Sees to it that the development database holds the credentials of `dev.json`. The file is written before
  * the database is: whatever interrupts it, the next start finds the file and puts right what is missing.
+ * Of several at once, one does it.
  */
 export async function seedDevelopment(
   core: Core,
   options: { readonly directory: string; readonly url: string; readonly apiKeyPrefix: string },
 ): Promise<SeededDevelopment> {
   const path = join(options.directory, "dev.json");
-  const kept = await readCredentials(path);
-  if (kept !== undefined && (await isSeeded(core, kept))) {
-    const credentials = { ...kept, url: options.url };
-    if (kept.url !== options.url) {
-      await write(path, credentials);
+  return await mutate(core.storage, { type: "operator", id: "npm start" }, async (em) => {
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    const kept = await readCredentials(path);
+    const existing = await em.findOne(Organization, { nameKey: canonical(ORGANIZATION) });
+    const credentials: DevCredentials = {
+      url: options.url,
+      organizationId: existing?.id ?? kept?.organizationId ?? uuidv7(),
+      email: kept?.email ?? EMAIL,
+      password: kept?.password ?? randomBytes(18).toString("base64url"),
+      apiKey: kept?.apiKey ?? mintKey(options.apiKeyPrefix).text,
+      internalKey: kept?.internalKey ?? mintKey(SERVICE_KEY_PREFIX).text,
+    };
+    const apiKey = readMinted(credentials.apiKey);
+    const internalKey = readMinted(credentials.internalKey);
+    if (JSON.stringify(kept) !== JSON.stringify(credentials)) {
+      await writePrivateFile(path, `${JSON.stringify(credentials, undefined, 2)}\n`);
     }
-    return { credentials, path, isNew: false };
-  }
-  const existing = await core.storage.fork().findOne(Organization, { nameKey: canonical(ORGANIZATION) });
-  const credentials = {
-    url: options.url,
-    organizationId: existing?.id ?? uuidv7(),
-    email: EMAIL,
-    password: randomBytes(18).toString("base64url"),
-    apiKey: mintKey(options.apiKeyPrefix).text,
-    internalKey: mintKey(SERVICE_KEY_PREFIX).text,
-  };
-  await write(path, credentials);
-  await insert(core, credentials);
-  return { credentials, path, isNew: true };
+    const result = { credentials, path, isNew: kept === undefined };
+    const isSeeded =
+      (await em.count(ApiKeySlot, { lookupId: apiKey.lookupId })) > 0 &&
+      (await em.count(ServiceKeySlot, { lookupId: internalKey.lookupId })) > 0;
+    if (isSeeded) {
+      return { result, unchanged: true };
+    }
+    const userId = await insert(em, core, credentials);
+    const { organizationId, email } = credentials;
+    const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
+    return { result, event, tags: [`org:${organizationId}`, `user:${userId}`] };
+  });
 }
 
 async function readCredentials(path: string): Promise<DevCredentials | undefined> {
@@ -92,43 +105,31 @@ async function readCredentials(path: string): Promise<DevCredentials | undefined
   throw new CommandError(`${path} does not hold what was written there; remove it to have new credentials`);
 }
 
-async function write(path: string, credentials: DevCredentials): Promise<void> {
-  await writePrivateFile(path, `${JSON.stringify(credentials, undefined, 2)}\n`);
-}
-
-async function isSeeded(core: Core, { apiKey }: DevCredentials): Promise<boolean> {
-  const lookupId = readMinted(apiKey).lookupId;
-  return (await core.storage.fork().count(ApiKeySlot, { lookupId })) > 0;
-}
-
-async function insert(core: Core, credentials: DevCredentials): Promise<void> {
-  const { storage, keyHasher, passwordHasher } = core;
+async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<string> {
+  const { keyHasher, passwordHasher } = core;
   const { organizationId, email } = credentials;
   const passwordHash = await passwordHasher.hash(credentials.password);
-  await mutate(storage, { type: "operator", id: "npm start" }, async (em) => {
-    if ((await em.count(Organization, { id: organizationId })) === 0) {
-      await insertOrganization(em, ORGANIZATION, organizationId);
-    }
-    const admin = { email, passwordHash, passwordExpireTime: undefined };
-    const userId = await makeAdministrator(em, organizationId, admin);
-    // Those of a dev.json that was lost.
-    await em.nativeUpdate(ServiceKey, { name: NAME, revokeTime: null }, { revokeTime: raw("now()") });
-    const key = { name: NAME, allowedCidrs: [], expireTime: undefined };
-    await insertServiceKey(em, keyHasher, readMinted(credentials.internalKey), {
-      ...key,
-      permissions: ["*"],
-    });
-    await insertApiKey(em, keyHasher, readMinted(credentials.apiKey), {
-      ...key,
-      permissions: ["calls.*"],
-      environment: "",
-      organizationId,
-      creatorId: userId,
-      owner: { userId },
-    });
-    const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
-    return { result: undefined, event, tags: [`org:${organizationId}`, `user:${userId}`] };
+  if ((await em.count(Organization, { id: organizationId })) === 0) {
+    await insertOrganization(em, ORGANIZATION, organizationId);
+  }
+  const userId = await makeAdministrator(em, organizationId, {
+    email,
+    passwordHash,
+    passwordExpireTime: undefined,
   });
+  // Those of a dev.json that was lost.
+  await em.nativeUpdate(ServiceKey, { name: NAME, revokeTime: null }, { revokeTime: raw("now()") });
+  const key = { name: NAME, allowedCidrs: [], expireTime: undefined };
+  await insertServiceKey(em, keyHasher, readMinted(credentials.internalKey), { ...key, permissions: ["*"] });
+  await insertApiKey(em, keyHasher, readMinted(credentials.apiKey), {
+    ...key,
+    permissions: ["calls.*"],
+    environment: "",
+    organizationId,
+    creatorId: userId,
+    owner: { userId },
+  });
+  return userId;
 }
 
 function readMinted(text: string): MintedKey {

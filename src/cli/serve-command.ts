@@ -54,7 +54,7 @@ async function serve(): Promise<void> {
         port: set(config.port),
         drainMillis: set(config.drainSeconds) * 1000,
         noticeMillis: set(config.noticeSeconds) * 1000,
-        endings: [],
+        faults: [],
         onListening: ({ address, port, renewTls }) => {
           if (tls !== undefined) process.on("SIGHUP", () => void renewTls());
           log.info({ address, port, publicUrl, tls: tls !== undefined }, "listening");

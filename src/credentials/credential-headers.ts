@@ -35,6 +35,10 @@ const ALWAYS_STRIPPED = [...Object.keys(KEY_HEADERS), ORGANIZATION];
 
 /** RFC 9110 section 5.6.2; with the colon that begins an HTTP/2 pseudo-header. */
 const NAME = /^:?[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** RFC 9110 section 11.4, with schemes as the registry has them. */
+const AUTHORIZATION_VALUE = /^([A-Za-z][A-Za-z0-9-]*)(?:[ \t]+([^ \t].*))?$/;
+const TOKEN68 = /^[A-Za-z0-9._~+/-]+=*$/;
+const PARAMETER = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
@@ -46,6 +50,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
  * - a name that a server which folds `_` and `.` into `-` would take for a credential header:
  *   CREDENTIAL_HEADER_ALIAS
  * - a character in a credential that is not visible ASCII: CREDENTIAL_MALFORMED
+ * - a `Connection` header that names one of them: CREDENTIALS_AMBIGUOUS
  *
  * `Authorization` of another scheme than Bearer is not a credential of ours and is left alone.
  */
@@ -63,6 +68,13 @@ export function readCredentialHeaders(headers: readonly HeaderField[]): Credenti
     throw new AuthError(
       twice.size === 1 && twice.has(ORGANIZATION) ? "ORGANIZATION_AMBIGUOUS" : "CREDENTIALS_AMBIGUOUS",
     );
+  }
+  // What a connection's own options name is gone behind the next hop (RFC 9110 section 7.6.1).
+  const options = headers
+    .filter((_, at) => names[at] === "connection")
+    .flatMap(({ value }) => value.toLowerCase().split(",").map(trimSpace));
+  if (options.some((option) => GUARDED.has(option) || fold(option).startsWith(IDENTITY_PREFIX))) {
+    throw new AuthError("CREDENTIALS_AMBIGUOUS");
   }
   const guarded = new Map(
     headers.map(({ value }, at) => [names[at] ?? "", value] as const).filter(([name]) => GUARDED.has(name)),
@@ -109,7 +121,11 @@ function refuseTooLarge(headers: readonly HeaderField[]): void {
   }
 }
 
-/** The token of `Bearer <token>` (RFC 6750 section 2.1); undefined for another scheme, and for none. */
+/**
+ * The token of `Bearer <token>` (RFC 6750 section 2.1); undefined for another scheme, and for none. What is
+ * no scheme with a token or parameters at all (RFC 9110 section 11.4), such as `Bearer=…` or a bare token,
+ * is refused: somebody else may take it for a credential.
+ */
 function readBearer(value: string | undefined): string | undefined {
   if (value === undefined) {
     return undefined;
@@ -119,8 +135,15 @@ function readBearer(value: string | undefined): string | undefined {
   if (value.includes(",") && /(^|,)[ \t]*bearer([ \t,]|$)/i.test(value)) {
     throw new AuthError("CREDENTIALS_AMBIGUOUS");
   }
-  const match = /^bearer(?:[ \t](.*))?$/i.exec(trimSpace(value));
-  return match === null ? undefined : readCredential(match[1] ?? "");
+  const trimmed = trimSpace(value);
+  if (trimmed === "") {
+    return undefined;
+  }
+  const [, scheme, rest = ""] = AUTHORIZATION_VALUE.exec(trimmed) ?? [];
+  if (scheme === undefined || !(rest === "" || TOKEN68.test(rest) || PARAMETER.test(rest))) {
+    throw new AuthError("CREDENTIAL_MALFORMED");
+  }
+  return scheme.toLowerCase() === "bearer" ? readCredential(rest) : undefined;
 }
 
 function readCredential(value: string): string {

@@ -54,7 +54,7 @@ export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationS
     context: HandlerContext,
   ): Promise<GetOrganizationResponse> {
     const actor = this.#parts.actorOf(context);
-    const organization = await getOrganization(this.#parts.storage, actor, request.id.toLowerCase());
+    const organization = await getOrganization(this.#parts.storage, actor, request.id);
     return create(GetOrganizationResponseSchema, { organization: messageOf(organization) });
   }
 
@@ -72,7 +72,7 @@ export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationS
   ): Promise<UpdateOrganizationResponse> {
     const actor = this.#parts.actorOf(context);
     const organization = await updateOrganization(this.#parts.storage, actor, {
-      id: request.id.toLowerCase(),
+      id: request.id,
       suspended: request.suspended,
     });
     return create(UpdateOrganizationResponseSchema, { organization: messageOf(organization) });

@@ -11,7 +11,7 @@ import { expandPattern, type Grantee, isPattern } from "./permission-pattern.ts"
  * for more than the actor holds.
  */
 export function checkGrant(
-  actor: Pick<Decision, "principal" | "permissions" | "catalogue">,
+  actor: Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">,
   asked: readonly string[],
   grantee: Grantee,
 ): string[] {
@@ -20,9 +20,14 @@ export function checkGrant(
   if (unknown.length > 0) {
     throw new AuthError("PERMISSION_UNKNOWN", { metadata: { unknown: unknown.join(" ") } });
   }
-  // A pattern also reaches what the catalogue gains later. A user's and an internal key's live rights
-  // bound that; an API key's own would not.
-  const tooWide = actor.principal.type === "api_key" ? asked.filter(isPattern) : [];
+  // A pattern also reaches what the catalogue gains later. A person's rights grow along, and an API key
+  // stays within its owner's; else a key passes on only patterns that it has itself and that reach as far.
+  const { type } = actor.principal;
+  const isBounded = type === "user" || (type === "service" && grantee === "api-key");
+  const reachesAsFar = type === "service" || grantee === "api-key";
+  const isCovered = (pattern: string) =>
+    reachesAsFar && (actor.grants.includes(pattern) || actor.grants.includes("*"));
+  const tooWide = isBounded ? [] : asked.filter((text) => isPattern(text) && !isCovered(text));
   const notHeld = expanded.flatMap(({ names }) => names).filter((name) => !actor.permissions.has(name));
   if (tooWide.length > 0 || notHeld.length > 0) {
     throw new AuthError("PERMISSION_NOT_HELD", {

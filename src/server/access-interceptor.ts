@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
-import type { Actor } from "../authenticate/actor.ts";
+import type { Admission } from "../authenticate/actor.ts";
 import type { Authenticate } from "../authenticate/authenticate.ts";
 import { authorize, type Subject } from "../authenticate/authorize.ts";
 import type { Decision } from "../authenticate/decision.ts";
@@ -35,7 +35,9 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
       (rule.kind === "permission" && rule.caller && parts.callers === "any");
     if (!asksNothing) {
       const subject = request.stream ? NOBODY : subjectOf(request.method.input, request.message);
-      request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
+      const values = request.contextValues;
+      const ask = () => admit(parts, rule, values, subject);
+      values.set(actorKey, { ...(await ask()), confirm: async () => void (await ask()) });
     }
     return await next(request);
   };
@@ -46,7 +48,7 @@ async function admit(
   rule: AccessRule,
   values: ContextValues,
   subject: Subject,
-): Promise<Actor> {
+): Promise<Admission> {
   if (rule.kind !== "permission") {
     const decision = await decisionOf(parts, values);
     return { decision, organizationId: decision.organization?.id };
@@ -54,13 +56,13 @@ async function admit(
   if (rule.caller) {
     return await admitCaller(parts, rule, values);
   }
-  const actor = authorize(rule.permission, await decisionOf(parts, values), subject);
-  const { organizationId, decision } = actor;
+  const admission = authorize(rule.permission, await decisionOf(parts, values), subject);
+  const { organizationId, decision } = admission;
   const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
   if (isForeign && !(await parts.organizationExists(organizationId))) {
     throw new AuthError("ORGANIZATION_UNKNOWN");
   }
-  return actor;
+  return admission;
 }
 
 /** A caller's own faults are told apart from those of the credential that they ask about. */
@@ -68,7 +70,7 @@ async function admitCaller(
   parts: AccessParts,
   rule: AccessRule & { kind: "permission" },
   values: ContextValues,
-): Promise<Actor> {
+): Promise<Admission> {
   try {
     // What the message names is about its subject, not about the caller.
     return authorize(rule.permission, await decisionOf(parts, values), NOBODY);

@@ -6,6 +6,8 @@ import { isStorageFault } from "../storage/storage-error.ts";
 import { faultKey } from "./call-context.ts";
 
 const DOMAIN = "latchkey";
+/** Of one entry, in characters: an answer is not to outgrow its request. */
+const MOST_METADATA = 1024;
 
 const CODES = {
   invalid_argument: Code.InvalidArgument,
@@ -63,6 +65,9 @@ function withReason(error: ConnectError, reason: Reason): ConnectError {
   return error;
 }
 
-function errorInfo(reason: Reason, metadata: Readonly<Record<string, string>>) {
+function errorInfo(reason: Reason, details: Readonly<Record<string, string>>) {
+  const metadata = Object.fromEntries(
+    Object.entries(details).map(([name, value]) => [name, value.slice(0, MOST_METADATA)]),
+  );
   return { desc: ErrorInfoSchema, value: create(ErrorInfoSchema, { reason, domain: DOMAIN, metadata }) };
 }

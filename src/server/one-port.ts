@@ -4,21 +4,32 @@ import { http1Door } from "./http1-door.ts";
 import { http2Door } from "./http2-door.ts";
 import { contained, type NodeHandler } from "./node-handler.ts";
 import { defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { tlsDoor } from "./tls-door.ts";
+import type { Tls } from "./tls-files.ts";
 
 export interface OnePortOptions {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
   readonly handler: NodeHandler;
+  /** Undefined: the port speaks plaintext. Otherwise it speaks TLS only, and takes up its files' changes. */
+  readonly tls?: Tls | undefined;
   readonly limits?: Partial<OnePortLimits>;
-  /** Told what no client can be told: a handler that threw, a connection that could not be accepted. */
+  /**
+   * Told what no client can be told: a handler that threw, a connection that could not be accepted, files of
+   * TLS that are no good.
+   */
   readonly onError?: (error: unknown) => void;
+  /** Told when new connections get what the files of TLS have changed to. */
+  readonly onTlsRenewed?: (tls: Tls) => void;
 }
 
 export interface OnePort {
   readonly port: number;
   /** The IP address it is bound to. */
   readonly address: string;
+  /** Looks at the files of TLS now. Resolves when new connections get what they hold. */
+  renewTls(): Promise<void>;
   /**
    * Stops accepting, tells clients (GOAWAY; Connection: close), lets calls in flight end, then cuts what is
    * left after `graceMs`. Resolves when no connection is left. A second call can only bring the cut forward.
@@ -27,8 +38,9 @@ export interface OnePort {
 }
 
 /**
- * One plaintext port for HTTP/1.1 and for HTTP/2 with prior knowledge (RFC 9113 §3.3). Rejects with the
- * system's own error, e.g. EADDRINUSE, EACCES, ENOTFOUND.
+ * One port for HTTP/1.1 and HTTP/2: which of them the client speaks is told by ALPN where the port speaks TLS
+ * (RFC 9113 §3.2), and by the first bytes where it does not (prior knowledge, §3.3). Rejects with the system's
+ * own error, e.g. EADDRINUSE, EACCES, ENOTFOUND.
  */
 export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const limits = { ...defaultOnePortLimits, ...options.limits };
@@ -36,8 +48,16 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const handler = contained(options.handler, onError);
   const http1 = http1Door(handler, limits);
   const http2 = http2Door(handler, limits);
+  const onRenewed = options.onTlsRenewed ?? (() => {});
+  const tls = options.tls && tlsDoor(options.tls, limits.decideMs, { onRenewed, onFault: onError });
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
+
+  const watchEnd = (socket: Socket) => {
+    // A reset is no news: 'close' follows it. Without a listener it would end the process.
+    socket.on("error", () => {});
+    socket.once("finish", () => destroyAfter(socket, limits.lingerMs));
+  };
 
   // TCP's keep-alive finds the peers that vanished while a call was in flight.
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
@@ -45,29 +65,32 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   server.on("connection", (socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
-    // A reset is no news: 'close' follows it. Without a listener it would end the process.
-    socket.on("error", () => {});
-    socket.once("finish", () => destroyAfter(socket, limits.lingerMs));
+    watchEnd(socket);
     // The oldest goes, not the newest: who speaks decides within a round trip, who floods stays silent.
     const [oldest] = undecided;
     if (oldest !== undefined && undecided.size >= limits.maxUndecided) oldest.destroy();
     undecided.add(socket);
     socket.once("close", () => undecided.delete(socket));
-    decideProtocol(socket, limits.decideMs, (isHttp2) => {
+    const decided = (stream: Socket, isHttp2: boolean) => {
       undecided.delete(socket);
-      (isHttp2 ? http2 : http1).accept(socket);
-    });
+      if (stream !== socket) watchEnd(stream);
+      (isHttp2 ? http2 : http1).accept(stream);
+    };
+    if (tls === undefined) decideProtocol(socket, limits.decideMs, decided);
+    else tls.accept(socket, decided);
   });
   server.once("listening", http1.start);
   server.once("close", http1.stop);
   server.listen({ host: options.host, port: options.port });
   await once(server, "listening");
   server.on("error", onError);
+  tls?.start();
 
   let closed: Promise<void> | undefined;
   const drain = () =>
     new Promise<void>((resolve) => {
       server.close(() => resolve());
+      tls?.stop();
       for (const socket of undecided) socket.destroy();
       http1.drain();
       http2.drain();
@@ -76,6 +99,7 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   return {
     port,
     address,
+    renewTls: async () => tls?.renew(),
     close(graceMs) {
       closed ??= drain();
       const cut = setTimeout(() => {
@@ -90,7 +114,11 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
 /** Reads no more than it needs, gives it back to the socket and decides; or destroys the socket. */
-function decideProtocol(socket: Socket, decideMs: number, decided: (isHttp2: boolean) => void): void {
+function decideProtocol(
+  socket: Socket,
+  decideMs: number,
+  decided: (socket: Socket, isHttp2: boolean) => void,
+): void {
   let seen: Buffer = Buffer.alloc(0);
   const destroy = () => socket.destroy();
   const timer = setTimeout(destroy, decideMs);
@@ -105,7 +133,7 @@ function decideProtocol(socket: Socket, decideMs: number, decided: (isHttp2: boo
     // Paused, or what is given back would flow away before its protocol listens.
     socket.pause();
     socket.unshift(seen);
-    decided(agrees);
+    decided(socket, agrees);
   };
   socket.on("data", read).on("end", destroy).on("close", settle);
 }

@@ -4,7 +4,10 @@ import type { Socket } from "node:net";
 export interface OnePortLimits {
   /** Connections open at once. One more is closed as it arrives. */
   readonly maxConnections: number;
-  /** Connections that have not shown yet which protocol they speak. One more closes the oldest of them. */
+  /**
+   * Connections that have not shown yet which protocol they speak: over TLS, whose handshake has not ended. One
+   * more closes the oldest of them.
+   */
   readonly maxUndecided: number;
   /** How long a connection has to show it. */
   readonly decideMs: number;

@@ -1,5 +1,5 @@
+import { createValidator } from "@bufbuild/protovalidate";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import type { Logger } from "pino";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
@@ -24,10 +24,12 @@ import { type AccessParts, createAccessInterceptor } from "./access-interceptor.
 import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
 import { createCallLogInterceptor } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
+import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
 import { withCors } from "./cors.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
 import { type HttpPages, servePage } from "./http-pages.ts";
 import type { NodeHandler } from "./node-handler.ts";
+import { wireAdapter } from "./wire-adapter.ts";
 
 /** One message, as it is sent and as it is decompressed. */
 const MOST_MESSAGE_BYTES = 64 * 1024;
@@ -72,7 +74,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     reflectionRoutes(served, [file_latchkey_v1_reason, file_google_rpc_error_details])(router);
   };
 
-  const handler = connectNodeAdapter({
+  const handler = wireAdapter({
     routes,
     // The outermost first: every call is logged, what the others throw is translated, and nobody's message
     // is looked at before it is known that they may send it.
@@ -80,8 +82,10 @@ export function createHandler(parts: RouteParts): NodeHandler {
       createCallLogInterceptor(parts.log),
       createErrorInterceptor(),
       createCancellationInterceptor(parts.shutdownSignal),
+      createCanonicalIdsInterceptor(),
       createAccessInterceptor(parts),
-      createValidateInterceptor(),
+      // The first fault is enough: a message can be made to hold thousands of them.
+      createValidateInterceptor({ validator: createValidator({ failFast: true }) }),
     ],
     contextValues: contextValuesOf,
     fallback: (request, response) => {

@@ -9,6 +9,8 @@ const MIGRATIONS = [{ name: "0001-initial", class: Initial }];
 
 /** Any number that nobody else locks in this database. */
 const LOCK = 0x4c61_7463;
+/** Where the ORM keeps the names of the migrations that were run. */
+const TABLE = "latchkey_migrations";
 const OLDEST_SERVER = 150_000;
 const CONNECT_MILLIS = 5_000;
 
@@ -39,8 +41,12 @@ export async function migrate(connection: DatabaseConnection, mode: DeploymentMo
     await client.query("select pg_advisory_lock($1)", [LOCK]);
     await refuseUnlessOurs(client, mode);
     const names = await runPending(connection);
-    await client.query("insert into deployment (mode) values ($1) on conflict do nothing", [mode]);
+    await client.query("insert into latchkey_deployment (mode) values ($1) on conflict do nothing", [mode]);
     return names;
+  } catch (error) {
+    throw error instanceof DatabaseUnusable
+      ? error
+      : new DatabaseUnusable(`cannot set up the database: ${reasonOf(error)}`, { cause: error });
   } finally {
     // Ending the connection gives up the lock.
     await client.end();
@@ -50,9 +56,9 @@ export async function migrate(connection: DatabaseConnection, mode: DeploymentMo
 async function refuseUnlessOurs(client: Client, mode: DeploymentMode): Promise<void> {
   const { rows } = await client.query<{ version: number; marked: boolean; tables: string }>(`
     select current_setting('server_version_num')::int as version,
-      to_regclass('deployment') is not null as marked,
+      to_regclass('latchkey_deployment') is not null as marked,
       (select count(*) from pg_tables
-        where schemaname = current_schema() and tablename <> 'migrations') as tables`);
+        where schemaname = current_schema() and tablename <> '${TABLE}') as tables`);
   const server = rows[0];
   if (server === undefined || server.version < OLDEST_SERVER) {
     throw new DatabaseUnusable(
@@ -65,7 +71,7 @@ async function refuseUnlessOurs(client: Client, mode: DeploymentMode): Promise<v
     }
     return;
   }
-  const deployment = await client.query<{ mode: DeploymentMode }>("select mode from deployment");
+  const deployment = await client.query<{ mode: DeploymentMode }>("select mode from latchkey_deployment");
   const made = deployment.rows[0]?.mode ?? mode;
   if (made !== mode) {
     throw new DatabaseUnusable(
@@ -81,11 +87,11 @@ async function runPending(connection: DatabaseConnection): Promise<string[]> {
   const orm = await MikroORM.init({
     driver: PostgreSqlDriver,
     dbName: connection.database,
-    driverOptions: connection,
+    driverOptions: { ...connection, connectionTimeoutMillis: CONNECT_MILLIS },
     entities: [],
     discovery: { warnWhenNoEntities: false },
     extensions: [Migrator],
-    migrations: { migrationsList: MIGRATIONS, tableName: "migrations", snapshot: false },
+    migrations: { migrationsList: MIGRATIONS, tableName: TABLE, snapshot: false },
     pool: { min: 0, max: 1 },
     logger: () => {},
   });
@@ -101,7 +107,15 @@ async function runPending(connection: DatabaseConnection): Promise<string[]> {
 }
 
 function reasonOf(error: unknown): string {
-  // Several addresses of one host make one AggregateError, whose own message is empty.
-  const first = error instanceof AggregateError ? error.errors[0] : error;
-  return first instanceof Error ? first.message : String(first);
+  // The ORM repeats the statement around what the server said, and several addresses of one host make one
+  // AggregateError, whose own message is empty.
+  let first = error;
+  for (let depth = 0; first instanceof Error && depth < 8; depth++) {
+    const inner: unknown = first instanceof AggregateError ? first.errors[0] : first.cause;
+    if (!(inner instanceof Error)) {
+      return first.message;
+    }
+    first = inner;
+  }
+  return String(first);
 }

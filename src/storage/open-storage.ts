@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
 import { Pool, type QueryResultRow } from "pg";
@@ -8,7 +9,10 @@ import { discardSuspects, pooledClient } from "./pooled-client.ts";
 /** Ours is one statement by primary keys: what takes longer than this is a fault. */
 const VERIFY_MILLIS = 2_000;
 const MANAGE_MILLIS = 10_000;
+/** How much later than the server's own time-out ours is: it is for a server that has stopped answering. */
+const GRACE_MILLIS = 500;
 const CONNECT_MILLIS = 2_000;
+const CLOSE_MILLIS = 1_000;
 const VERIFY_CONNECTIONS = 10;
 const MANAGE_CONNECTIONS = 10;
 
@@ -26,8 +30,9 @@ export interface Storage {
     sql: string,
     values: readonly unknown[],
   ): Promise<Row | undefined>;
-  /** Rejects unless the database answers. */
+  /** Rejects unless the database answers, by both ways. */
   ping(): Promise<void>;
+  /** Resolves within a second, also where the server has stopped answering. */
   close(): Promise<void>;
 }
 
@@ -45,7 +50,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     application_name: "latchkey cancel",
     max: 1,
     connectionTimeoutMillis: CONNECT_MILLIS,
-    statement_timeout: VERIFY_MILLIS,
+    query_timeout: VERIFY_MILLIS,
   });
   const Client = pooledClient((processId) => canceller.query("select pg_cancel_backend($1)", [processId]));
 
@@ -59,6 +64,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       onPoolCreated: discardSuspects,
       connectionTimeoutMillis: CONNECT_MILLIS,
       statement_timeout: MANAGE_MILLIS,
+      query_timeout: MANAGE_MILLIS + GRACE_MILLIS,
       idle_in_transaction_session_timeout: MANAGE_MILLIS,
     },
     entities: [...entities],
@@ -76,8 +82,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     max: VERIFY_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_MILLIS,
     statement_timeout: VERIFY_MILLIS,
-    // Covers what statement_timeout cannot: a server that stopped answering.
-    query_timeout: VERIFY_MILLIS + 500,
+    query_timeout: VERIFY_MILLIS + GRACE_MILLIS,
   });
   // Without a listener, a connection that breaks would end the process, be it idle or in use.
   for (const each of [pool, canceller]) {
@@ -99,10 +104,12 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       }
     },
     async ping() {
-      await pool.query("select 1");
+      await Promise.all([pool.query("select 1"), orm.em.fork().execute("select 1")]);
     },
     async close() {
-      await Promise.all([orm.close(true), pool.end(), canceller.end()]);
+      // A server that has stopped answering does not say goodbye either.
+      const closed = Promise.allSettled([orm.close(true), pool.end(), canceller.end()]);
+      await Promise.race([closed, delay(CLOSE_MILLIS, undefined, { ref: false })]);
     },
   };
 }

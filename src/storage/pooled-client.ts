@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { Client, type Pool, type QueryResult } from "pg";
 import { runningSignal } from "./cancellation.ts";
 import { isStorageFault } from "./storage-error.ts";
@@ -5,18 +6,41 @@ import { isStorageFault } from "./storage-error.ts";
 /** Ends what a connection of this process id does now. */
 export type CancelBackend = (processId: number) => Promise<unknown>;
 
-/** What a rolled-back transaction needs, also when nobody waits for it any more. */
-const NEVER_CANCELLED = /^\s*rollback\b/i;
+const GOODBYE_MILLIS = 1_000;
+
+/** What begins and ends a transaction: it is carried out also when nobody waits for it any more. */
+const TRANSACTION_CONTROL = /^\s*(begin|start transaction|commit|rollback)\b/i;
+
+type Release = (error?: Error | boolean) => void;
 
 /**
  * A connection whose statements are cancelled in the database when the work that they belong to is given
- * up. It is given back only once the cancelling is over: the next work's statement must not be hit. One
- * that has turned out to lead nowhere, or to a standby, is not used again.
+ * up. It is given back only once the cancelling is over: the next work's statement must not be hit.
+ *
+ * One that has turned out to lead nowhere, or to a standby, is not used again. Nor is one on which a
+ * transaction could not begin or end: it takes itself out of the pool then, since the query builder under
+ * the ORM forgets to give it back (kysely-org/kysely#1990), and a pool that is emptied so never recovers.
  */
 export function pooledClient(cancelBackend: CancelBackend): typeof Client {
   return class PooledClient extends Client {
     /** Whether a statement failed for a reason that lies with the connection or with the server behind it. */
     isSuspect = false;
+    #release: Release | undefined;
+
+    /** The pool sets it at each checkout. Whoever comes second has nothing to give back any more. */
+    set release(release: Release) {
+      let isReleased = false;
+      this.#release = (error) => {
+        if (!isReleased) {
+          isReleased = true;
+          release(error);
+        }
+      };
+    }
+
+    get release(): Release {
+      return this.#release ?? (() => {});
+    }
 
     // The many shapes of pg's own query(): those that promise a result are the ones that can be given up.
     override query(...call: unknown[]): never {
@@ -28,11 +52,22 @@ export function pooledClient(cancelBackend: CancelBackend): typeof Client {
       if (!isOurs) {
         return run() as never;
       }
-      const signal = NEVER_CANCELLED.test(text) ? undefined : runningSignal();
-      return this.#watched(signal, run as () => Promise<QueryResult>) as never;
+      const promised = run as () => Promise<QueryResult>;
+      const isControl = TRANSACTION_CONTROL.test(text);
+      return (isControl ? this.#begunOrEnded(promised) : this.#untilGivenUp(promised)) as never;
     }
 
-    async #watched(signal: AbortSignal | undefined, run: () => Promise<QueryResult>): Promise<QueryResult> {
+    async #begunOrEnded(run: () => Promise<QueryResult>): Promise<QueryResult> {
+      try {
+        return await run();
+      } catch (error) {
+        this.release(error instanceof Error ? error : true);
+        throw error;
+      }
+    }
+
+    async #untilGivenUp(run: () => Promise<QueryResult>): Promise<QueryResult> {
+      const signal = runningSignal();
       signal?.throwIfAborted();
       let cancelling: Promise<unknown> | undefined;
       const cancel = () => {
@@ -58,7 +93,9 @@ export function pooledClient(cancelBackend: CancelBackend): typeof Client {
 export function discardSuspects(pool: Pool): void {
   pool.on("release", (_error, client) => {
     if ("isSuspect" in client && client.isSuspect) {
-      // Nobody waits for its end, and there is nothing to do where it cannot even be told.
+      // Nobody waits for its end; a server that has stopped answering is not told it.
+      const { connection } = client as unknown as { connection: { stream: Socket } };
+      setTimeout(() => connection.stream.destroy(), GOODBYE_MILLIS).unref();
       (client as unknown as Client).end().catch(() => {});
     }
   });

@@ -6,6 +6,7 @@ import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
 import { makeAdministrator } from "./make-administrator.ts";
 import type { PasswordHasher } from "./password.ts";
+import { User } from "./user-entity.ts";
 
 /** Any number that nobody else locks in this database. */
 const LOCK = 0x4c61_6273;
@@ -47,6 +48,8 @@ export async function bootstrap(
     if (organization.suspendTime != null) {
       throw new BootstrapRefused("that organization is suspended; name another");
     }
+    // Those whom the new one replaces do not come back with rights that they had.
+    await em.nativeUpdate(User, { platformRole: { $ne: null } }, { platformRole: null });
     const { id: organizationId } = organization;
     const expireTime = new Date(Date.now() + ONE_TIME_MILLIS);
     const made = { email, passwordHash, passwordExpireTime: expireTime };

@@ -10,13 +10,16 @@ import { User } from "./user-entity.ts";
 /**
  * Changes a person's password, and ends all their sessions.
  *
- * @throws AuthError PASSWORD_TOO_SHORT, LOGIN_FAILED, PASSWORD_HASHING_BUSY
+ * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_UNCHANGED, LOGIN_FAILED, PASSWORD_HASHING_BUSY
  */
 export async function changePassword(
   parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
   asked: { readonly email: string; readonly currentPassword: string; readonly newPassword: string },
 ): Promise<void> {
   parts.passwordHasher.requireStrength(asked.newPassword);
+  if (asked.newPassword.normalize("NFKC") === asked.currentPassword.normalize("NFKC")) {
+    throw new AuthError("PASSWORD_UNCHANGED");
+  }
   const { userId, passwordHash: before } = await logIn(parts, asked.email, asked.currentPassword);
   const passwordHash = await parts.passwordHasher.hash(asked.newPassword);
   await mutate(parts.storage, { type: "user", id: userId }, async (em) => {

@@ -8,8 +8,8 @@ import { throwIfGivenUp } from "../storage/cancellation.ts";
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 const PHC_PREFIX = "$argon2id$v=19$m=19456,t=2,p=1$";
-/** One core stays free for everything else. */
-const MOST_IN_FLIGHT = Math.max(1, availableParallelism() - 1);
+/** One core stays free for everything else, and half of Node's four threads for what else needs them. */
+const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
 /** About a second's work for one core: who would wait longer is told to come back. */
 const MOST_WAITING = 64;
 
@@ -51,7 +51,9 @@ export async function createPasswordHasher(minimumLength: number): Promise<Passw
     },
     isOutdated: (stored) => !stored.startsWith(PHC_PREFIX),
     requireStrength(password) {
-      if ([...password.normalize("NFKC")].length < minimumLength) {
+      // One character can stand for many in the other form, and many for one.
+      const forms = [password, password.normalize("NFKC")];
+      if (forms.some((form) => [...form].length < minimumLength)) {
         throw new AuthError("PASSWORD_TOO_SHORT", {
           message: `The password needs at least ${minimumLength} characters.`,
         });

@@ -76,7 +76,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
     log,
   );
   const port = await app.listen({ host: "127.0.0.1", port: 0 });
-  const url = `http://127.0.0.1:${port.port}`;
+  const url = `${settings.tls === undefined ? "http" : "https"}://127.0.0.1:${port.port}`;
 
   const client: TestService["client"] = (service, headers = {}) =>
     createClient(service, transportTo(url, "connect proto", "1.1", headers));

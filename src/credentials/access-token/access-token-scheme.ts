@@ -18,6 +18,9 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
 }
 
 function identityOf(session: SessionState): Identity {
+  if (!session.user.active) {
+    throw new AuthError("USER_DISABLED");
+  }
   if (session.revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }
@@ -25,9 +28,6 @@ function identityOf(session: SessionState): Identity {
     throw new AuthError("TOKEN_EXPIRED");
   }
   const { user, role, catalogue } = session;
-  if (!user.active) {
-    throw new AuthError("USER_DISABLED");
-  }
   const byRole = expandPatterns(role.permissions, "role", catalogue);
   const byPlatformRole = new Set(user.platformRole === "administrator" ? catalogue.platform : []);
   return {
@@ -41,6 +41,7 @@ function identityOf(session: SessionState): Identity {
     credential: { id: session.id, type: "access_token", expireTime: session.expireTime },
     organization: session.organization,
     owner: { userId: user.id },
+    grants: role.permissions,
     permissions: byRole.union(byPlatformRole),
     catalogue,
     allowedCidrs: [],

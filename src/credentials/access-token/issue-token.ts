@@ -103,8 +103,7 @@ export async function issueToken(
 }
 
 function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {
-  const chosen =
-    asked === "" ? memberships : memberships.filter((row) => row.organizationId === asked.toLowerCase());
+  const chosen = asked === "" ? memberships : memberships.filter((row) => row.organizationId === asked);
   const [membership, ...others] = chosen;
   // Somebody else's organization, and one that does not exist, look the same.
   if (membership === undefined) {

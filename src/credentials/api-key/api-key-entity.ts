@@ -4,6 +4,7 @@ const ApiKeySchema = defineEntity({
   name: "ApiKey",
   tableName: "api_keys",
   uniques: [{ name: "api_keys_organization_id_id_key", properties: ["organizationId", "id"] }],
+  indexes: [{ name: "api_keys_organization_id_creator_id_idx", properties: ["organizationId", "creatorId"] }],
   properties: {
     id: p.uuid().primary(),
     organizationId: p.uuid(),

@@ -54,6 +54,7 @@ function identityOf(state: ApiKeyState): Identity {
     organization: state.organization,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
+    grants: state.permissions,
     permissions: granted.intersection(ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,

@@ -1,4 +1,5 @@
 import { raw } from "@mikro-orm/core";
+import type { EntityManager } from "@mikro-orm/postgresql";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import type { Storage } from "../../storage/open-storage.ts";
@@ -6,8 +7,28 @@ import { ApiKey } from "./api-key-entity.ts";
 import type { ApiKeyView } from "./api-key-view.ts";
 import { findApiKey } from "./read-api-keys.ts";
 
+/** Keys that were made with the key, or with one that was: whoever had it may have made them. */
+async function revokeOffspring(
+  em: EntityManager,
+  { id, organizationId }: ApiKey,
+  reason: string,
+): Promise<string[]> {
+  const rows: { id: string }[] = await em.execute(
+    `with recursive offspring as (
+      select id from api_keys where organization_id = ? and creator_id = ?
+      union
+      select k.id from api_keys k join offspring o on k.creator_id = o.id where k.organization_id = ?
+    )
+    update api_keys set revoke_time = now(), revoke_reason = ?
+    where id in (select id from offspring) and revoke_time is null
+    returning id`,
+    [organizationId, id, organizationId, reason],
+  );
+  return rows.map((row) => row.id);
+}
+
 /**
- * Revokes an API key for good. One that is revoked already stays as it is.
+ * Revokes an API key for good, and the keys that were made with it. One that is revoked already stays as it is.
  *
  * @throws AuthError NOT_FOUND, also for a key beyond the actor's reach.
  */
@@ -27,8 +48,14 @@ export async function revokeApiKey(
     if (changed === 0) {
       return { result: before, unchanged: true };
     }
-    const { organizationId } = before.key;
-    const event = { organizationId, action: "api_key.revoke", targetId: id, detail: { reason } };
-    return { result: before, event, tags: [`key:${id}`] };
+    const { organizationId, id: keyId } = before.key;
+    const offspring = await revokeOffspring(em, before.key, reason);
+    const event = {
+      organizationId,
+      action: "api_key.revoke",
+      targetId: keyId,
+      detail: { reason, offspring },
+    };
+    return { result: before, event, tags: [keyId, ...offspring].map((each) => `key:${each}` as const) };
   });
 }

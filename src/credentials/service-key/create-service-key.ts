@@ -37,7 +37,11 @@ export async function createServiceKey(
   const minted = mintKey(SERVICE_KEY_PREFIX);
   try {
     return await mutate(parts.storage, authorOf(actor), async (em) => {
-      const key = await insertServiceKey(em, parts.keyHasher, minted, { ...asked, permissions });
+      const key = await insertServiceKey(em, parts.keyHasher, minted, {
+        ...asked,
+        permissions,
+        creatorId: actor.decision.principal.id,
+      });
       const { name, allowedCidrs, expireTime } = asked;
       const detail = { after: { name, permissions, allowedCidrs, expireTime } };
       const event = { action: "service_key.create", targetId: key.key.id, detail };
@@ -56,7 +60,7 @@ export async function insertServiceKey(
   em: EntityManager,
   keyHasher: KeyHasher,
   minted: MintedKey,
-  asked: NewServiceKey,
+  asked: NewServiceKey & { readonly creatorId?: string },
 ): Promise<ServiceKeyView> {
   const key = em.create(ServiceKey, {
     id: uuidv7(),
@@ -64,6 +68,7 @@ export async function insertServiceKey(
     permissions: [...asked.permissions],
     allowedCidrs: [...asked.allowedCidrs],
     expireTime: asked.expireTime ?? null,
+    creatorId: asked.creatorId ?? null,
   });
   await em.flush();
   const slot = em.create(ServiceKeySlot, {

@@ -13,6 +13,8 @@ const ServiceKeySchema = defineEntity({
     expireTime: p.datetime().columnType("timestamptz").nullable(),
     revokeTime: p.datetime().columnType("timestamptz").nullable(),
     revokeReason: p.text().nullable(),
+    /** The principal that made the call; null where an operator did. */
+    creatorId: p.uuid().nullable().index("service_keys_creator_id_idx"),
   },
 });
 

@@ -48,6 +48,7 @@ function identityOf(state: ServiceKeyState, organizationId: string): Identity {
     credential: { id: state.id, type: "service_key", expireTime: state.expireTime },
     organization: state.organization,
     owner: { serviceKeyId: state.id },
+    grants: state.permissions,
     permissions: expandPatterns(state.permissions, "service-key", state.catalogue),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,

@@ -4,7 +4,7 @@ import { Migration } from "@mikro-orm/migrations";
 export class Initial extends Migration {
   override up(): void {
     this.addSql(`
-      create table deployment (
+      create table latchkey_deployment (
         only_row boolean primary key default true check (only_row),
         id uuid not null default gen_random_uuid(),
         mode text not null check (mode in ('development', 'production')),
@@ -79,8 +79,10 @@ export class Initial extends Migration {
         create_time timestamptz not null default now(),
         expire_time timestamptz,
         revoke_time timestamptz,
-        revoke_reason text
+        revoke_reason text,
+        creator_id uuid
       )`);
+    this.addSql("create index service_keys_creator_id_idx on service_keys (creator_id)");
     this.addSql("create unique index service_keys_name_key on service_keys (name) where revoke_time is null");
     this.addSql(`
       create table service_key_slots (
@@ -115,6 +117,9 @@ export class Initial extends Migration {
         constraint api_keys_one_owner check (num_nonnulls(owner_user_id, owner_service_key_id) = 1),
         foreign key (organization_id, owner_user_id) references memberships (organization_id, user_id)
       )`);
+    this.addSql(
+      "create index api_keys_organization_id_creator_id_idx on api_keys (organization_id, creator_id)",
+    );
     this.addSql(`
       create table api_key_slots (
         lookup_id text primary key,

@@ -1,0 +1,89 @@
+import type { Readable } from "node:stream";
+import type {
+  UniversalHandler,
+  UniversalServerRequest,
+  UniversalServerResponse,
+} from "@connectrpc/connect/protocol";
+import { checkEnvelopes, readBody } from "./wire-body.ts";
+import { type WireCall, wireCallKey } from "./wire-call.ts";
+import { refusalOf } from "./wire-fault.ts";
+import { contentTypesOf, GET_FORMAT, type WireFormat } from "./wire-format.ts";
+import { refuse, refuseHttp } from "./wire-refusal.ts";
+import { callFault, queryFault } from "./wire-request.ts";
+import { decodeText } from "./wire-text.ts";
+
+/** Answers the calls of one method. */
+export type WireHandler = (
+  request: UniversalServerRequest,
+  body: Readable,
+  format: WireFormat | undefined,
+) => Promise<UniversalServerResponse>;
+
+/**
+ * Puts a method's handler behind what is to be answered before Connect sees a call, and answers again where
+ * Connect refused a call with another code than its protocol publishes.
+ *
+ * @param encodings the compressions that are served.
+ */
+export function createWireHandler(handler: UniversalHandler, encodings: readonly string[]): WireHandler {
+  const { methodKind } = handler.method;
+  const contentTypes = contentTypesOf(handler.method);
+  const allowed = handler.allowedMethods.join(", ");
+
+  /** What is wrong in HTTP's own terms, or else how the call is made. */
+  function negotiate(
+    request: UniversalServerRequest,
+    posted: WireFormat | undefined,
+  ): WireFormat | UniversalServerResponse {
+    if (!handler.allowedMethods.includes(request.method)) {
+      return refuseHttp(405, { allow: allowed });
+    }
+    const format = request.method === "GET" ? GET_FORMAT : posted;
+    const other = methodKind === "unary" ? "connect-stream" : "connect";
+    if (format?.contentType === undefined || format.protocol === other) {
+      return refuseHttp(415, { "accept-post": contentTypes });
+    }
+    if (
+      request.httpVersion.startsWith("1.") &&
+      (format.protocol === "grpc" || methodKind === "bidi_streaming")
+    ) {
+      return refuseHttp(505, { connection: "close" });
+    }
+    return format;
+  }
+
+  return async (request, body, posted) => {
+    const format = negotiate(request, posted);
+    if ("status" in format) {
+      return format;
+    }
+    const { protocol, contentType = "", isText } = format;
+    const header = new Headers(request.header);
+    header.set("content-type", contentType);
+    let query: URLSearchParams | undefined;
+    if (request.method === "GET") {
+      header.delete("content-type");
+      query = new URL(request.url).searchParams;
+    }
+    const fault =
+      callFault(protocol, header, query, encodings) ??
+      (query === undefined ? undefined : queryFault(request.url, query));
+    if (fault !== undefined) {
+      return refuse(format, fault);
+    }
+
+    const call: WireCall = { protocol, isReached: false, signal: undefined };
+    request.contextValues?.set(wireCallKey, call);
+    const bytes = readBody(body, () => call.signal);
+    const binary = isText ? decodeText(bytes) : bytes;
+    const answer = await handler({
+      ...request,
+      header,
+      body: protocol === "connect" ? binary : checkEnvelopes(binary),
+    });
+    // Connect gives the reason for its own refusals to the signal of the call.
+    return call.isReached || call.signal === undefined
+      ? answer
+      : refuse(format, refusalOf(call.signal.reason, call));
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * Who may call what, and about whom: what every method answers to every kind of caller. Read it by rows.
+ *
+ * Callers:
+ *   nobody       comes without a credential
+ *   key          an API key of acme for `calls.*`
+ *   key+         an API key of acme for `*` and for every `auth.…` by its name
+ *   agent        a person of acme whose role, made there, holds `calls.read`
+ *   viewer … owner   people of acme, by their built-in role
+ *   other        an owner of globex
+ *   platform     an administrator of the platform, who is a viewer of a third organization
+ *   sk           an internal key for everything
+ *   sk@acme      the same, with `X-Org-Id: acme`
+ *   sk:name      an internal key for nothing but the permission that the method's rule names
+ *   sk:platform  an internal key for nothing but the rule's permission of the platform (or `calls.read`)
+ *   sk:none      an internal key for `calls.read`
+ *
+ * What the call names, where its message has a field for it: `id`, of a thing of acme or of globex, or of
+ * nothing; `org`, by `organization_id`; `self`, the id of the caller; `subject`, the credential to decide
+ * about.
+ *
+ * Answers: `ok`, or the reason:
+ */
+export const CODES: Readonly<Record<string, string>> = {
+  "-": "CREDENTIAL_MISSING",
+  perm: "PERMISSION_DENIED",
+  held: "PERMISSION_NOT_HELD",
+  other: "ORGANIZATION_MISMATCH",
+  two: "ORGANIZATION_AMBIGUOUS",
+  which: "ORGANIZATION_REQUIRED",
+  nowhere: "ORGANIZATION_UNKNOWN",
+  none: "NOT_FOUND",
+  login: "LOGIN_FAILED",
+  bad: "API_KEY_INVALID",
+  // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
+  "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
+  "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
+};
+
+const TABLE = `
+call                               nobody  key     key+   agent   viewer  member  admin  owner  other  platform  sk       sk@acme  sk:name  sk:platform  sk:none
+Authenticate subject=acme          c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     other  c:perm    ok       ok       ok       c:perm       c:perm
+Authenticate subject=globex        c:-     c:perm  other  c:perm  c:perm  c:perm  other  other  ok     c:perm    ok       other    ok       c:perm       c:perm
+Authenticate subject=internal      c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
+Authenticate subject=garbage       c:-     c:perm  bad    c:perm  c:perm  c:perm  bad    bad    bad    c:perm    bad      bad      bad      c:perm       c:perm
+WhoAmI                             -       ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken                         ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken org=acme                ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken org=globex              login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+IssueToken org=missing             login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+RevokeToken                        ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+CreateApiKey                       -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
+CreateApiKey org=acme              -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
+CreateApiKey org=globex            -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm
+CreateApiKey org=missing           -       other   other  other   other   other   other  other  other  other     nowhere  two      nowhere  perm         perm
+GetApiKey id=acme                  -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
+GetApiKey id=globex                -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+GetApiKey id=missing               -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
+ListApiKeys                        -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListApiKeys org=acme               -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListApiKeys org=globex             -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListApiKeys org=missing            -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeApiKey id=acme               -       perm    ok     perm    perm    perm    ok     ok     none   ok        ok       ok       ok       ok           perm
+RevokeApiKey id=globex             -       perm    none   perm    perm    perm    none   none   ok     ok        ok       none     ok       ok           perm
+RevokeApiKey id=missing            -       perm    none   perm    perm    perm    none   none   none   none      none     none     none     none         perm
+CreateOrganization                 -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+GetOrganization id=acme            -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
+GetOrganization id=globex          -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+GetOrganization id=missing         -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
+ListOrganizations                  -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=acme         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=globex       -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+CreateUser                         -       perm    held   perm    perm    perm    ok     ok     ok     ok        which    ok       which    which        perm
+CreateUser org=acme                -       perm    held   perm    perm    perm    ok     ok     other  ok        ok       ok       held     held         perm
+CreateUser org=globex              -       other   other  other   other   other   other  other  ok     ok        ok       two      held     held         perm
+CreateUser org=missing             -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=acme                    -       perm    ok     perm    ok      ok      ok     ok     none   none      which    ok       which    which        perm
+GetUser id=acme org=acme           -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+GetUser id=acme org=globex         -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+GetUser id=acme org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=globex                  -       perm    none   perm    none    none    none   none   ok     none      which    none     which    which        perm
+GetUser id=globex org=acme         -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
+GetUser id=globex org=globex       -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+GetUser id=globex org=missing      -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=missing                 -       perm    none   perm    none    none    none   none   none   none      which    none     which    which        perm
+GetUser id=missing org=acme        -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
+GetUser id=missing org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+GetUser id=missing org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=self                    -       perm    none   ok      ok      ok      ok     ok     ok     ok        which    none     which    which        perm
+GetUser id=self org=acme           -       perm    none   ok      ok      ok      ok     ok     other  none      none     none     none     none         perm
+GetUser id=self org=globex         -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
+GetUser id=self org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListUsers                          -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListUsers org=acme                 -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListUsers org=globex               -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListUsers org=missing              -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=acme                 -       perm    ok     perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm
+UpdateUser id=acme org=acme        -       perm    ok     perm    perm    perm    ok     ok     other  ok        ok       ok       ok       ok           perm
+UpdateUser id=acme org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+UpdateUser id=acme org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=globex               -       perm    none   perm    perm    perm    none   none   ok     none      which    none     which    which        perm
+UpdateUser id=globex org=acme      -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+UpdateUser id=globex org=globex    -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+UpdateUser id=globex org=missing   -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=missing              -       perm    none   perm    perm    perm    none   none   none   none      which    none     which    which        perm
+UpdateUser id=missing org=acme     -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+UpdateUser id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+UpdateUser id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=self                 -       perm    none   perm    perm    perm    ok     ok     ok     ok        which    none     which    which        perm
+UpdateUser id=self org=acme        -       perm    none   perm    perm    perm    ok     ok     other  none      none     none     none     none         perm
+UpdateUser id=self org=globex      -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
+UpdateUser id=self org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ChangePassword                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+CreateServiceKey                   -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+ListServiceKeys                    -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+RevokeServiceKey id=known          -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+RevokeServiceKey id=missing        -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+Check                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+List                               ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+Watch                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo               ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo(v1alpha)      ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+`;
+
+export interface Row {
+  /** The method, and what it names: `GetUser id=acme org=globex`. */
+  readonly call: string;
+  /** By caller: `ok`, or a code. */
+  readonly answers: Readonly<Record<string, string>>;
+}
+
+export const [CALLERS, ROWS] = readTable();
+
+function readTable(): [readonly string[], readonly Row[]] {
+  const [head = [], ...rows] = TABLE.trim()
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => line.trim().split(/\s{2,}/));
+  const callers = head.slice(1);
+  return [
+    callers,
+    rows.map(([call = "", ...answers]) => {
+      if (answers.length !== callers.length) {
+        throw new Error(`the row of ${call} has ${answers.length} answers`);
+      }
+      return { call, answers: Object.fromEntries(answers.map((answer, at) => [callers[at], answer])) };
+    }),
+  ];
+}

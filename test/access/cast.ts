@@ -1,0 +1,140 @@
+import { randomBytes } from "node:crypto";
+import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import type { Core } from "../../src/app.ts";
+import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
+import { mintKey } from "../../src/credentials/secret-key.ts";
+import { insertServiceKey } from "../../src/credentials/service-key/create-service-key.ts";
+import { insertOrganization } from "../../src/organizations/create-organization.ts";
+import { Role } from "../../src/permissions/role-entity.ts";
+import { Membership } from "../../src/users/membership-entity.ts";
+import { User } from "../../src/users/user-entity.ts";
+
+// Puts people and keys into a database as they are needed, past the service.
+
+/** A password that is long enough, and its hash: made once, since that takes a while. */
+export interface Password {
+  readonly text: string;
+  readonly hash: string;
+}
+
+export async function makePassword({ passwordHasher }: Core): Promise<Password> {
+  const text = randomBytes(18).toString("base64url");
+  return { text, hash: await passwordHasher.hash(text) };
+}
+
+/** @returns the id. */
+export async function addOrganization({ storage }: Core, name = `org ${uuidv4()}`): Promise<string> {
+  return await storage.fork().transactional(async (em) => (await insertOrganization(em, name)).id);
+}
+
+export interface AddedUser {
+  readonly id: string;
+  readonly email: string;
+}
+
+export interface UserToAdd {
+  readonly organizationId: string;
+  readonly role: string;
+  readonly password: Pick<Password, "hash">;
+  readonly email?: string;
+  readonly displayName?: string;
+  readonly platformRole?: "administrator";
+  /** Pending where not. */
+  readonly accepted?: boolean;
+  readonly disabled?: boolean;
+  readonly passwordExpireTime?: Date;
+}
+
+/** Adds a user, or a membership where the email is known. */
+export async function addUser({ storage }: Core, asked: UserToAdd): Promise<AddedUser> {
+  const { organizationId, role, email = `${uuidv4()}@people.test` } = asked;
+  return await storage.fork().transactional(async (em) => {
+    const { id: roleId } = await em.findOneOrFail(Role, { organizationId, name: role });
+    const known = await em.findOne(User, { email });
+    const user =
+      known ??
+      em.create(User, {
+        id: uuidv4(),
+        email,
+        passwordHash: asked.password.hash,
+        passwordExpireTime: asked.passwordExpireTime ?? null,
+        platformRole: asked.platformRole ?? null,
+      });
+    await em.flush();
+    em.create(Membership, {
+      id: uuidv7(),
+      organizationId,
+      userId: user.id,
+      roleId,
+      displayName: asked.displayName ?? "",
+      acceptTime: (asked.accepted ?? true) ? new Date() : null,
+      disableTime: (asked.disabled ?? false) ? new Date() : null,
+    });
+    await em.flush();
+    return { id: user.id, email };
+  });
+}
+
+/** Adds a role of one's own. */
+export async function addRole(
+  { storage }: Core,
+  asked: { readonly organizationId: string; readonly name: string; readonly permissions: readonly string[] },
+): Promise<void> {
+  await storage.fork().transactional(async (em) => {
+    em.create(Role, { id: uuidv7(), ...asked, permissions: [...asked.permissions], builtIn: false });
+    await em.flush();
+  });
+}
+
+export interface AddedKey {
+  readonly id: string;
+  /** The secret. */
+  readonly text: string;
+}
+
+export async function addApiKey(
+  { storage, keyHasher }: Core,
+  asked: {
+    readonly organizationId: string;
+    readonly owner: { readonly userId: string } | { readonly serviceKeyId: string };
+    readonly permissions: readonly string[];
+    readonly name?: string;
+    readonly allowedCidrs?: readonly string[];
+    readonly expireTime?: Date;
+  },
+): Promise<AddedKey> {
+  const minted = mintKey("ak");
+  const { owner } = asked;
+  const view = await storage.fork().transactional((em) =>
+    insertApiKey(em, keyHasher, minted, {
+      name: "test",
+      allowedCidrs: [],
+      environment: "",
+      expireTime: undefined,
+      creatorId: "userId" in owner ? owner.userId : owner.serviceKeyId,
+      ...asked,
+    }),
+  );
+  return { id: view.key.id, text: minted.text };
+}
+
+export async function addServiceKey(
+  { storage, keyHasher }: Core,
+  asked: {
+    readonly permissions: readonly string[];
+    readonly name?: string;
+    readonly allowedCidrs?: readonly string[];
+    readonly expireTime?: Date;
+  },
+): Promise<AddedKey> {
+  const minted = mintKey("sk");
+  const view = await storage.fork().transactional((em) =>
+    insertServiceKey(em, keyHasher, minted, {
+      name: `service-${uuidv4()}`,
+      allowedCidrs: [],
+      expireTime: undefined,
+      ...asked,
+    }),
+  );
+  return { id: view.key.id, text: minted.text };
+}

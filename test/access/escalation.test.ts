@@ -1,0 +1,612 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { type DescField, type DescMethod, ScalarType } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import type { Client } from "@connectrpc/connect";
+import fc from "fast-check";
+import { v4 as uuidv4 } from "uuid";
+import type { AuthenticateResponse } from "../../src/gen/latchkey/v1/authentication_pb.ts";
+import { type Catalogue, isPattern } from "../../src/permissions/permission-pattern.ts";
+import { accessRuleOf } from "../../src/server/access-rules.ts";
+import { SERVICES } from "../../src/server/routes.ts";
+import { plainRights } from "../permissions/plain-permissions.ts";
+import { query } from "../support/cluster.ts";
+import { reasonOf, refusedWith } from "../support/refusal.ts";
+import {
+  ApiKeyService,
+  AuthenticationService,
+  OrganizationService,
+  ServiceKeyService,
+  startService,
+  type TestService,
+  UserService,
+} from "../support/service.ts";
+import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "./actors.ts";
+import { addApiKey, addOrganization, addRole, addServiceKey, addUser } from "./cast.ts";
+import { callMethod, requestOf } from "./methods.ts";
+
+let service: TestService;
+let world: World;
+let catalogue: Catalogue;
+/** An owner of acme. */
+let owner: { id: string; headers: Headers };
+
+before(async () => {
+  service = await startService();
+  world = await makeWorld(service);
+  const { id, email } = await addUser(service.core, {
+    organizationId: world.acme.id,
+    role: "owner",
+    password: world.password,
+  });
+  owner = { id, headers: bearer(await service.logIn(email, world.password.text)) };
+  const rows = await run<{ name: string; scope: string }>("select name, scope from permissions");
+  const ofScope = (scope: string) => rows.filter((row) => row.scope === scope).map(({ name }) => name);
+  catalogue = { organization: ofScope("organization"), platform: ofScope("platform") };
+});
+after(() => service.stop());
+
+const run = <Row extends object>(sql: string, ...values: unknown[]) =>
+  query<Row>(service.connection, sql, values);
+
+async function rightsOf(headers: Headers): Promise<AuthenticateResponse> {
+  const list = Object.entries(headers).map(([name, value]) => ({ name, value }));
+  return await service.client(AuthenticationService).authenticate({ headers: list });
+}
+
+/** Everything that is not acme's: the other tenant, and what belongs to the platform. */
+async function everythingElse(): Promise<unknown> {
+  const { globex, acme } = world;
+  return {
+    organizations: await run("select * from organizations where id <> $1 order by id", acme.id),
+    memberships: await run("select * from memberships where organization_id <> $1 order by id", acme.id),
+    roles: await run("select * from roles where organization_id <> $1 order by id", acme.id),
+    keys: await run("select * from api_keys where organization_id <> $1 order by id", acme.id),
+    slots: await run("select * from api_key_slots where organization_id <> $1 order by lookup_id", acme.id),
+    sessions: await run("select * from sessions where organization_id <> $1 order by id", acme.id),
+    people: await run(
+      "select * from users where id in (select user_id from memberships where organization_id = $1) order by id",
+      globex.id,
+    ),
+    events: await run(
+      "select * from audit_events where organization_id is distinct from $1 order by id",
+      acme.id,
+    ),
+    platform: await run("select id from users where platform_role is not null order by id"),
+    permissions: await run("select * from permissions order by name"),
+    serviceKeys: await run("select * from service_keys order by id"),
+    serviceKeySlots: await run("select * from service_key_slots order by lookup_id"),
+    signingKeys: await run("select kid, revoke_time from signing_keys order by kid"),
+    peppers: await run("select id from peppers order by id"),
+  };
+}
+
+/** The methods whose rule asks who calls. What a message itself proves is another matter. */
+const guarded: readonly DescMethod[] = SERVICES.flatMap(({ methods }) => methods).filter((method) => {
+  const { kind } = accessRuleOf(method);
+  return kind !== "public" && kind !== "possession";
+});
+
+function isText(field: DescField): boolean {
+  const isScalar =
+    field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar");
+  return isScalar && field.scalar === ScalarType.STRING;
+}
+
+/** What an owner may have seen or guessed of others. */
+async function foreignValues(): Promise<string[]> {
+  const { globex } = world;
+  const internal = internalKey(service.internalKey);
+  const pages = [
+    await service.client(ApiKeyService, internal).listApiKeys({ organizationId: globex.id, pageSize: 1 }),
+    await service.client(UserService, internal).listUsers({ organizationId: globex.id, pageSize: 1 }),
+    await service.client(OrganizationService, internal).listOrganizations({ pageSize: 1 }),
+    await service.client(ServiceKeyService, internal).listServiceKeys({ pageSize: 1 }),
+  ];
+  const tokens = pages.map(({ nextPageToken }) => nextPageToken);
+  assert.ok(tokens.every((token) => token !== ""));
+  return [
+    ...globex.marks,
+    globex.id.toUpperCase(),
+    world.serviceKeyId,
+    service.admin.id,
+    service.admin.email,
+    ...tokens,
+    ...catalogue.platform,
+    "platform.*",
+    "*",
+    "administrator",
+    "owner",
+    "' or true --",
+    "%",
+    "",
+  ];
+}
+
+test("an owner reaches no other tenant and no part of the platform, by any field of any method", async () => {
+  const before = await everythingElse();
+  const values = await foreignValues();
+  const { globex, acme } = world;
+  /** A thing of acme that the method may be about: a new key, since what is told of one may stay with it. */
+  const ownId = async (method: DescMethod): Promise<string> => {
+    switch (method.parent.name) {
+      case "ApiKeyService": {
+        const of = { organizationId: acme.id, owner: { userId: owner.id }, permissions: ["calls.read"] };
+        return (await addApiKey(service.core, of)).id;
+      }
+      case "UserService":
+        return acme.member.id;
+      default:
+        return acme.id;
+    }
+  };
+  let calls = 0;
+  // What reads goes first and what creates goes last: that leaves these values in acme's own things.
+  const turnOf = ({ idempotency, name }: DescMethod) =>
+    idempotency === Idempotency.NO_SIDE_EFFECTS ? 0 : name.startsWith("Create") ? 2 : 1;
+  for (const method of guarded.toSorted((a, b) => turnOf(a) - turnOf(b))) {
+    for (const field of method.input.fields.filter(isText)) {
+      // Words for people need not be tried with everything.
+      const isFree = ["name", "display_name", "password", "reason", "environment"].includes(field.name);
+      for (const value of isFree ? values.slice(0, 3) : values) {
+        const request = {
+          ...requestOf(method, world),
+          ...(method.input.field["id"] && { id: await ownId(method) }),
+          [field.localName]: field.fieldKind === "list" ? [value] : value,
+        };
+        const { reason, answer } = await callMethod(service.url, method, owner.headers, request);
+        calls++;
+        const what = `${method.name} with ${field.name}: ${value}`;
+        // What was sent comes back. And whoever knows an email is told the id that goes with it.
+        const known = field.name === "email" ? [value, ...globex.peopleIds] : [value];
+        const told = globex.marks.filter((mark) => answer.includes(mark) && !known.includes(mark));
+        assert.deepEqual(told, [], `${what}: ${reason}`);
+        for (const [, organizationId] of answer.matchAll(/"organizationId":"([^"]*)"/g)) {
+          assert.equal(organizationId, acme.id, what);
+        }
+      }
+    }
+    assert.deepEqual(await everythingElse(), before, `${method.name} changed what is not acme's`);
+  }
+  assert.ok(calls > 300, String(calls));
+});
+
+test("whatever keys an owner made, none holds anything of the platform, or acts for another organization", async () => {
+  const { acme } = world;
+  const keys = service.client(ApiKeyService, owner.headers);
+  for (const permission of [
+    "*",
+    "*.write",
+    "auth.users.write",
+    ...catalogue.platform,
+    "platform.*",
+    "*.*",
+    "auth.*",
+  ]) {
+    const asked = { name: "key", permissions: [permission] };
+    const made = await keys.createApiKey(asked).catch(() => undefined);
+    if (made !== undefined) {
+      assert.equal(made.apiKey?.creatorId, owner.id, "whoever made it is who called, not who was named");
+      const { organization, permissions, allOrganizations } = await rightsOf(apiKey(made.secret));
+      assert.equal(organization?.id, acme.id);
+      assert.equal(allOrganizations, false);
+      assert.deepEqual(
+        permissions.filter((name) => name.startsWith("platform.")),
+        [],
+      );
+    }
+  }
+});
+
+test("a field that the contract does not have is refused, and reaches nothing", async () => {
+  const before = await everythingElse();
+  const { acme, globex } = world;
+  const extras: Record<string, unknown>[] = [
+    { ownerUserId: globex.member.id },
+    { owner_user_id: globex.member.id },
+    { creatorId: globex.member.id },
+    { platformRole: "administrator" },
+    { platform_role: "administrator" },
+    { passwordHash: "x" },
+    { revokeTime: null },
+    { organizationID: globex.id },
+    { $or: [{}] },
+    { constructor: { prototype: { isAdmin: true } } },
+    { prototype: {} },
+    { "id; drop table users": 1 },
+  ];
+  const texts = ['"__proto__":{"organizationId":"x"}', '"toString":"x"'];
+  for (const method of guarded) {
+    const base = method.input.field["id"] ? `"id":"${acme.member.id}",` : "";
+    for (const extra of [...extras.map((extra) => JSON.stringify(extra).slice(1, -1)), ...texts]) {
+      const response = await fetch(`${service.url}/${method.parent.typeName}/${method.name}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...owner.headers },
+        body: `{${base}${extra}}`,
+      });
+      const { code } = (await response.json()) as { code: string };
+      const isAllowed = code === "invalid_argument" || code === "permission_denied";
+      assert.ok(isAllowed && response.status >= 400, `${method.name} {${base}${extra}}: ${code}`);
+    }
+  }
+  assert.equal(({} as Record<string, unknown>)["isAdmin"], undefined);
+  assert.deepEqual(await everythingElse(), before);
+});
+
+test("identity headers that a client forges change nothing about who they are", async () => {
+  const client = (headers: Headers) => service.client(AuthenticationService, headers).whoAmI({});
+  const honest = await client(owner.headers);
+  const forged = {
+    "x-latchkey-principal": service.admin.id,
+    "x-latchkey-organization": world.globex.id,
+    "x-latchkey-permissions": "platform.users.write",
+    "x-latchkey-caller": service.internalKey,
+    "x-user-id": service.admin.id,
+    "x-forwarded-for": "203.0.113.7",
+    "x-forwarded-user": service.admin.email,
+    "x-real-ip": "203.0.113.7",
+    forwarded: "for=203.0.113.7",
+  };
+  assert.deepEqual(await client({ ...owner.headers, ...forged }), honest);
+});
+
+test("the address that a key is bound to is the connection's, whatever headers say", async () => {
+  const bound = await addApiKey(service.core, {
+    organizationId: world.acme.id,
+    owner: { userId: owner.id },
+    permissions: ["auth.api_keys.read"],
+    allowedCidrs: ["203.0.113.0/24"],
+  });
+  for (const name of ["x-forwarded-for", "x-real-ip", "forwarded", "cf-connecting-ip", "true-client-ip"]) {
+    const headers = {
+      ...apiKey(bound.text),
+      [name]: name === "forwarded" ? "for=203.0.113.7" : "203.0.113.7",
+    };
+    await refusedWith("CLIENT_ADDRESS_DENIED", service.client(ApiKeyService, headers).listApiKeys({}));
+  }
+});
+
+const texts = () =>
+  fc.oneof(
+    fc.constantFrom(...catalogue.organization, ...catalogue.platform),
+    fc.constantFrom(
+      "*",
+      "calls.*",
+      "*.read",
+      "*.write",
+      "auth.*",
+      "auth.users.*",
+      "platform.*",
+      "*.users.write",
+    ),
+  );
+const lists = () =>
+  fc.oneof(fc.constant<string[]>(["*"]), fc.uniqueArray(texts(), { minLength: 1, maxLength: 6 }));
+const shortLists = () => fc.uniqueArray(texts(), { minLength: 1, maxLength: 2 });
+
+test("what an API key may do is what it was granted and its creator holds now: no more, and no less", async () => {
+  const organizationId = await addOrganization(service.core);
+  await addRole(service.core, { organizationId, name: "changing", permissions: [] });
+  const { password } = world;
+  const user = await addUser(service.core, {
+    organizationId,
+    role: "changing",
+    password,
+    platformRole: "administrator",
+  });
+  const internal = await addServiceKey(service.core, { permissions: [] });
+  const kinds = [
+    {
+      grantee: "role",
+      key: await addApiKey(service.core, { organizationId, owner: { userId: user.id }, permissions: [] }),
+    },
+    {
+      grantee: "service-key",
+      key: await addApiKey(service.core, {
+        organizationId,
+        owner: { serviceKeyId: internal.id },
+        permissions: [],
+      }),
+    },
+  ] as const;
+  await fc.assert(
+    fc.asyncProperty(lists(), lists(), async (granted, held) => {
+      await run(
+        "update roles set permissions = $1 where organization_id = $2 and name = 'changing'",
+        held,
+        organizationId,
+      );
+      await run("update service_keys set permissions = $1 where id = $2", held, internal.id);
+      for (const { grantee, key } of kinds) {
+        await run("update api_keys set permissions = $1 where id = $2", granted, key.id);
+        const expected = plainRights(granted, "api-key", catalogue).intersection(
+          plainRights(held, grantee, catalogue),
+        );
+        const { permissions } = await rightsOf(apiKey(key.text));
+        assert.deepEqual(permissions, [...expected].sort(), grantee);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("whoever makes a key gives it no more than they hold, and it loses what they lose", async () => {
+  const organizationId = await addOrganization(service.core);
+  await addRole(service.core, { organizationId, name: "changing", permissions: [] });
+  const { email } = await addUser(service.core, {
+    organizationId,
+    role: "changing",
+    password: world.password,
+  });
+  const internal = await addServiceKey(service.core, { permissions: [] });
+  const creators: readonly (readonly [string, Headers])[] = [
+    ["a user", bearer(await service.logIn(email, world.password.text))],
+    ["an internal key", internalKey(internal.text, organizationId)],
+  ];
+  const hold = async (permissions: readonly string[]) => {
+    await run(
+      "update roles set permissions = $1 where organization_id = $2 and name = 'changing'",
+      permissions,
+      organizationId,
+    );
+    await run("update service_keys set permissions = $1 where id = $2", permissions, internal.id);
+  };
+  let made = 0;
+  await fc.assert(
+    fc.asyncProperty(lists(), shortLists(), lists(), async (held, asked, later) => {
+      for (const [who, headers] of creators) {
+        await hold([...held, "auth.api_keys.write"]);
+        const mine = new Set((await rightsOf(headers)).permissions);
+        const answer = await service
+          .client(ApiKeyService, headers)
+          .createApiKey({ name: "key", permissions: asked })
+          .catch(() => undefined);
+        const beyond = !plainRights(asked, "api-key", catalogue).isSubsetOf(mine);
+        const unknown = asked.some((text) => plainRights([text], "api-key", catalogue).size === 0);
+        // A pattern also reaches what the catalogue gains later: a key passes on those only that it has.
+        const open = asked.filter(isPattern).filter((text) => !held.includes(text) && !held.includes("*"));
+        const refused = beyond || unknown || (who === "an internal key" && open.length > 0);
+        assert.equal(answer === undefined, refused, `${who} who holds ${held} asks for ${asked}`);
+        if (answer !== undefined) {
+          made++;
+          const effective = new Set((await rightsOf(apiKey(answer.secret))).permissions);
+          assert.deepEqual(effective, plainRights(asked, "api-key", catalogue));
+          await hold(later);
+          const narrowed = new Set((await rightsOf(apiKey(answer.secret))).permissions);
+          assert.ok(narrowed.isSubsetOf(new Set((await rightsOf(headers)).permissions)), who);
+        }
+      }
+    }),
+    { numRuns: 40 },
+  );
+  assert.ok(made > 5, "some keys were made");
+});
+
+test("a key ends with whoever made it: disabled, removed from their consent, revoked, expired", async () => {
+  const organizationId = await addOrganization(service.core);
+  const user = await addUser(service.core, { organizationId, role: "admin", password: world.password });
+  const internal = await addServiceKey(service.core, { permissions: ["*"] });
+  const ofUser = await addApiKey(service.core, {
+    organizationId,
+    owner: { userId: user.id },
+    permissions: ["*"],
+  });
+  const ofService = await addApiKey(service.core, {
+    organizationId,
+    owner: { serviceKeyId: internal.id },
+    permissions: ["*"],
+  });
+  const ends: readonly (readonly [string, string, string])[] = [
+    [ofUser.text, "update memberships set disable_time = now() where user_id = $1", user.id],
+    [
+      ofUser.text,
+      "update memberships set disable_time = null, accept_time = null where user_id = $1",
+      user.id,
+    ],
+    [ofService.text, "update service_keys set revoke_time = now() where id = $1", internal.id],
+    [
+      ofService.text,
+      "update service_keys set revoke_time = null, expire_time = now() where id = $1",
+      internal.id,
+    ],
+  ];
+  for (const [text, sql, id] of ends) {
+    await run(sql, id);
+    await refusedWith("API_KEY_CREATOR_INACTIVE", rightsOf(apiKey(text)));
+  }
+});
+
+test("a key that makes keys gives no more than it holds itself, though its owner holds more", async () => {
+  const organizationId = world.acme.id;
+  const permissions = ["auth.api_keys.write", "calls.read"];
+  const parent = await addApiKey(service.core, { organizationId, owner: { userId: owner.id }, permissions });
+  const client = service.client(ApiKeyService, apiKey(parent.text));
+  for (const asked of ["calls.write", "auth.users.write", "calls.*", "*", "*.read"]) {
+    const call = client.createApiKey({ name: "child", permissions: [asked] });
+    await refusedWith("PERMISSION_NOT_HELD", call);
+  }
+  const child = await client.createApiKey({ name: "child", permissions: ["calls.read"] });
+  assert.equal(child.apiKey?.creatorId, parent.id);
+  // It belongs to whoever the key belongs to, and ends with them.
+  assert.deepEqual((await rightsOf(apiKey(child.secret))).permissions, ["calls.read"]);
+});
+
+test("a key that is revoked takes with it every key that was made with it, and no other", async () => {
+  const { acme } = world;
+  const permissions = ["auth.api_keys.write", "platform.service_keys.write", "calls.read"];
+  const of = { organizationId: acme.id, owner: { userId: owner.id } };
+  const keys = service.client(ApiKeyService, owner.headers);
+  const serviceKeys = service.client(ServiceKeyService, internalKey(service.internalKey));
+
+  const parent = await addApiKey(service.core, {
+    ...of,
+    permissions: permissions.filter((name) => !name.startsWith("p")),
+  });
+  const sibling = await addApiKey(service.core, { ...of, permissions: ["calls.read"] });
+  const asked = { name: "made", permissions: ["auth.api_keys.write", "calls.read"] };
+  const child = await service.client(ApiKeyService, apiKey(parent.text)).createApiKey(asked);
+  const grandchild = await service.client(ApiKeyService, apiKey(child.secret)).createApiKey(asked);
+  await keys.revokeApiKey({ id: parent.id, reason: "leaked" });
+  for (const text of [parent.text, child.secret, grandchild.secret]) {
+    await refusedWith("API_KEY_REVOKED", rightsOf(apiKey(text)));
+  }
+  await rightsOf(apiKey(sibling.text));
+
+  const root = await addServiceKey(service.core, { permissions });
+  const made = await service
+    .client(ServiceKeyService, internalKey(root.text))
+    .createServiceKey({ name: uuidv4(), permissions });
+  const last = await service
+    .client(ServiceKeyService, internalKey(made.secret))
+    .createServiceKey({ name: uuidv4(), permissions });
+  const ofLast = await service
+    .client(ApiKeyService, internalKey(last.secret, acme.id))
+    .createApiKey({ name: "made", permissions: ["calls.read"] });
+  await serviceKeys.revokeServiceKey({ id: root.id, reason: "leaked" });
+  for (const text of [root.text, made.secret, last.secret]) {
+    await refusedWith("SERVICE_KEY_REVOKED", rightsOf(internalKey(text)));
+  }
+  await refusedWith("API_KEY_CREATOR_INACTIVE", rightsOf(apiKey(ofLast.secret)));
+  await rightsOf(internalKey(service.internalKey));
+});
+
+test("a key that is revoked while it makes another leaves none behind", async () => {
+  const { acme } = world;
+  let hold: { begun: () => void; until: Promise<void> } | undefined;
+  // This replica stops between the decision about the caller and the transaction that follows from it.
+  const slow = await startService({
+    beside: service,
+    wrapCore: ({ storage, ...core }) => ({
+      ...core,
+      storage: {
+        ...storage,
+        fork() {
+          const em = storage.fork();
+          const original = em.transactional.bind(em);
+          em.transactional = async (...given: Parameters<typeof em.transactional>) => {
+            hold?.begun();
+            await hold?.until;
+            return (await original(...given)) as never;
+          };
+          return em;
+        },
+      },
+    }),
+  });
+  try {
+    const of = { organizationId: acme.id, owner: { userId: owner.id } };
+    const parent = await addApiKey(service.core, {
+      ...of,
+      permissions: ["auth.api_keys.write", "calls.read"],
+    });
+    const internal = await addServiceKey(service.core, {
+      permissions: ["platform.service_keys.write", "calls.read"],
+    });
+    const cases = [
+      {
+        maker: slow.client(ApiKeyService, apiKey(parent.text)),
+        header: "x-api-key",
+        revoke: () => service.client(ApiKeyService, owner.headers).revokeApiKey({ id: parent.id }),
+      },
+      {
+        maker: slow.client(ServiceKeyService, internalKey(internal.text)),
+        header: "x-internal-key",
+        revoke: () =>
+          service
+            .client(ServiceKeyService, internalKey(service.internalKey))
+            .revokeServiceKey({ id: internal.id }),
+      },
+    ];
+    for (const { maker, header, revoke } of cases) {
+      const [begun, revoked] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      hold = { begun: begun.resolve, until: revoked.promise };
+      const made = madeBy(maker, {});
+      await begun.promise;
+      await revoke();
+      revoked.resolve();
+      const secret = await made;
+      if (secret !== undefined) {
+        const headers = [{ name: header, value: secret }];
+        const reason = await reasonOf(service.client(AuthenticationService).authenticate({ headers }));
+        assert.notEqual(reason, undefined, `${header}: the child of a key that was revoked is good`);
+      }
+    }
+  } finally {
+    await slow.stop();
+  }
+});
+
+/** What somebody makes who is bound by more than permissions. */
+async function madeBy(
+  keys: Client<typeof ApiKeyService> | Client<typeof ServiceKeyService>,
+  more: object,
+): Promise<string | undefined> {
+  const asked = { name: uuidv4(), permissions: ["calls.read"], ...more };
+  const call = "createApiKey" in keys ? keys.createApiKey(asked) : keys.createServiceKey(asked);
+  return await call.then(
+    ({ secret }) => secret,
+    () => undefined,
+  );
+}
+
+test("a key that is bound to addresses makes no key that is good elsewhere", async () => {
+  const allowedCidrs = ["127.0.0.0/8"];
+  const permissions = ["auth.api_keys.write", "platform.service_keys.write", "calls.read"];
+  const own = { organizationId: world.acme.id, owner: { userId: owner.id } };
+  const parent = await addApiKey(service.core, {
+    ...own,
+    permissions: permissions.filter((name) => !name.startsWith("p")),
+    allowedCidrs,
+  });
+  const internal = await addServiceKey(service.core, { permissions, allowedCidrs });
+  const makers = [
+    [service.client(ApiKeyService, apiKey(parent.text)), "x-api-key"],
+    [service.client(ServiceKeyService, internalKey(internal.text)), "x-internal-key"],
+  ] as const;
+  for (const [maker, name] of makers) {
+    for (const more of [
+      {},
+      { allowedCidrs: ["0.0.0.0/0"] },
+      { allowedCidrs: ["127.0.0.0/8", "203.0.113.0/24"] },
+    ]) {
+      const secret = await madeBy(maker, more);
+      if (secret !== undefined) {
+        const headers = [{ name, value: secret }];
+        const elsewhere = service
+          .client(AuthenticationService)
+          .authenticate({ headers, clientAddress: "203.0.113.7" });
+        assert.equal(
+          await reasonOf(elsewhere),
+          "CLIENT_ADDRESS_DENIED",
+          `${name}, asked ${JSON.stringify(more)}`,
+        );
+      }
+    }
+  }
+});
+
+test("a key that ends makes no key that outlives it", async () => {
+  const expireTime = new Date(Date.now() + 3_600_000);
+  const permissions = ["auth.api_keys.write", "platform.service_keys.write", "calls.read"];
+  const own = { organizationId: world.acme.id, owner: { userId: owner.id } };
+  const parent = await addApiKey(service.core, {
+    ...own,
+    permissions: permissions.filter((name) => !name.startsWith("p")),
+    expireTime,
+  });
+  const internal = await addServiceKey(service.core, { permissions, expireTime });
+  const makers = [
+    [service.client(ApiKeyService, apiKey(parent.text)), "x-api-key"],
+    [service.client(ServiceKeyService, internalKey(internal.text)), "x-internal-key"],
+  ] as const;
+  for (const [maker, name] of makers) {
+    const secret = await madeBy(maker, {});
+    if (secret !== undefined) {
+      await run("update api_keys set expire_time = now() where id = $1", parent.id);
+      await run("update service_keys set expire_time = now() where id = $1", internal.id);
+      const headers = [{ name, value: secret }];
+      const reason = await reasonOf(service.client(AuthenticationService).authenticate({ headers }));
+      assert.notEqual(reason, undefined, `${name}: the child is good when its parent has ended`);
+    }
+  }
+});

@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { accessRuleOf } from "../../src/server/access-rules.ts";
+import { query } from "../support/cluster.ts";
+import { startService, type TestService } from "../support/service.ts";
+import { CALLERS, CODES, ROWS, type Row } from "./access-table.ts";
+import { type Headers, makeActors, makeWorld, type World } from "./actors.ts";
+import { callMethod, EVERY_METHOD, nameOf, type Outcome, requestOf } from "./methods.ts";
+
+let service: TestService;
+let world: World;
+let actors: Awaited<ReturnType<typeof makeActors>>;
+
+before(async () => {
+  service = await startService({ callers: "authenticated" });
+  world = await makeWorld(service);
+  actors = await makeActors(world);
+});
+after(() => service.stop());
+
+/** One call that the table has to answer for: a method, and what it names. */
+interface Call {
+  readonly method: DescMethod;
+  readonly id?: string;
+  readonly org?: string;
+  readonly subject?: string;
+}
+
+/** Every call that the descriptors give rise to. */
+const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
+  const fields = new Set(method.input.fields.map(({ name }) => name));
+  if (method.name === "Authenticate") {
+    return ["acme", "globex", "internal", "garbage"].map((subject) => ({ method, subject }));
+  }
+  const isOfPlatform = method.parent.name === "ServiceKeyService";
+  const ids = isOfPlatform ? ["known", "missing"] : ["acme", "globex", "missing"];
+  const self = method.parent.name === "UserService" ? ["self"] : [];
+  const byId: Call[] = fields.has("id") ? [...ids, ...self].map((id) => ({ method, id })) : [{ method }];
+  return byId.flatMap((call): Call[] =>
+    fields.has("organization_id")
+      ? [call, ...["acme", "globex", "missing"].map((org) => ({ ...call, org }))]
+      : [call],
+  );
+});
+
+function labelOf({ method, id, org, subject }: Call): string {
+  const named = Object.entries({ id, org, subject }).filter(([, value]) => value !== undefined);
+  return [nameOf(method), ...named.map(([name, value]) => `${name}=${value}`)].join(" ");
+}
+
+async function headersOf(caller: string, method: DescMethod): Promise<Headers> {
+  const rule = accessRuleOf(method);
+  const { name = "", platformName = "" } = rule.kind === "permission" ? rule.permission : {};
+  const narrowed: Record<string, string> = { "sk:name": name, "sk:platform": platformName, "sk:none": "" };
+  const headers = actors.fixed[caller];
+  return headers ?? (await actors.narrowed(narrowed[caller] || "calls.read"));
+}
+
+function messageOf({ method, id, org, subject }: Call, caller: string): Record<string, unknown> {
+  const { acme, globex, missing, serviceKeyId } = world;
+  const tenantOf = (name: string) => (name === "acme" ? acme : globex);
+  const idOf = (name: string): string => {
+    if (name === "missing") {
+      return missing;
+    }
+    if (name === "self") {
+      return actors.ids[caller] ?? missing;
+    }
+    const { id, member, apiKeyId } = tenantOf(name);
+    const ids: Record<string, string> = {
+      ApiKeyService: apiKeyId,
+      OrganizationService: id,
+      ServiceKeyService: serviceKeyId,
+      UserService: member.id,
+    };
+    return ids[method.parent.name] ?? assert.fail(`of what has ${method.parent.name} the ids?`);
+  };
+  const subjectOf = (name: string) => {
+    const texts: Record<string, [string, string]> = {
+      acme: ["X-API-Key", acme.apiKey],
+      globex: ["X-API-Key", globex.apiKey],
+      internal: ["X-Internal-Key", service.internalKey],
+    };
+    const [header, value] = texts[name] ?? ["X-API-Key", name];
+    return [{ name: header, value }];
+  };
+  return {
+    ...requestOf(method, world),
+    ...(id !== undefined && { id: idOf(id) }),
+    ...(org !== undefined && { organizationId: org === "missing" ? missing : tenantOf(org).id }),
+    ...(subject !== undefined && { headers: subjectOf(subject) }),
+  };
+}
+
+function codeOf({ reason, callerReason }: Outcome): string {
+  if (reason === undefined) {
+    return "ok";
+  }
+  const told = callerReason === undefined ? reason : `${reason} ${callerReason}`;
+  return Object.entries(CODES).find(([, meaning]) => meaning === told)?.[0] ?? told;
+}
+
+/** Makes the calls of which the table says this, and finds where the service says otherwise. */
+async function compare(isMeant: (expected: string) => boolean, look: (cell: Cell) => void): Promise<void> {
+  const differences: string[] = [];
+  for (const call of calls) {
+    const row = ROWS.find((row) => row.call === labelOf(call));
+    for (const [caller, expected] of Object.entries(row?.answers ?? {})) {
+      if (isMeant(expected)) {
+        const headers = await headersOf(caller, call.method);
+        const outcome = await callMethod(service.url, call.method, headers, messageOf(call, caller));
+        if (codeOf(outcome) !== expected) {
+          differences.push(`${labelOf(call)} by ${caller}: ${codeOf(outcome)}, not ${expected}`);
+        }
+        look({ call, caller, outcome });
+      }
+    }
+  }
+  assert.deepEqual(differences, []);
+}
+
+interface Cell {
+  readonly call: Call;
+  readonly caller: string;
+  readonly outcome: Outcome;
+}
+
+/** Whoever belongs to one of the two organizations is never told of the other, be it allowed or refused. */
+function seesNothingOfOthers({ call, caller, outcome }: Cell): void {
+  const foreign = ["key", "key+", "agent", "viewer", "member", "admin", "owner", "sk@acme"].includes(caller)
+    ? world.globex
+    : caller === "other"
+      ? world.acme
+      : undefined;
+  // What is about nobody's data, and the calls whose own message names whom the answer is about.
+  const isPublic = accessRuleOf(call.method).kind === "possession";
+  const isOfPlatform = caller === "sk@acme" && outcome.reason === undefined && isPlatformMethod(call.method);
+  if (foreign !== undefined && !isPublic && !isOfPlatform) {
+    for (const mark of foreign.marks) {
+      assert.ok(!outcome.answer.includes(mark), `${labelOf(call)} tells ${caller} of the other: ${mark}`);
+    }
+  }
+}
+
+function isPlatformMethod(method: DescMethod): boolean {
+  const rule = accessRuleOf(method);
+  return rule.kind === "permission" && rule.permission.scope === "platform";
+}
+
+test("every method of every service declares who may call it", () => {
+  for (const method of EVERY_METHOD) {
+    assert.ok(accessRuleOf(method));
+  }
+});
+
+test("the table has a row for every call that the contract gives rise to, and no other", () => {
+  assert.deepEqual(
+    ROWS.map((row: Row) => row.call),
+    calls.map(labelOf),
+  );
+});
+
+test("the table has a column for every kind of caller, and each of its answers has a meaning", () => {
+  const narrowed = ["sk:name", "sk:platform", "sk:none"];
+  assert.deepEqual(CALLERS, [...Object.keys(actors.fixed), ...narrowed]);
+  const answers = new Set(ROWS.flatMap((row) => Object.values(row.answers)));
+  assert.deepEqual(
+    [...answers].filter((answer) => answer !== "ok" && !(answer in CODES)),
+    [],
+  );
+});
+
+test("whatever the table refuses is refused, for that reason, and changes nothing", async () => {
+  const written = () =>
+    query(
+      service.connection,
+      `select (select count(*) from audit_events) as events, (select count(*) from changes) as changes,
+         (select count(*) from users) as users, (select count(*) from api_keys) as keys`,
+    );
+  const before = await written();
+  await compare((expected) => expected !== "ok", seesNothingOfOthers);
+  assert.deepEqual(await written(), before);
+});
+
+test("whatever the table allows is allowed, and tells nobody of another organization", async () => {
+  await compare((expected) => expected === "ok", seesNothingOfOthers);
+});

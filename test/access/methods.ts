@@ -1,0 +1,128 @@
+import { create, type DescMethod, type DescService, type Message } from "@bufbuild/protobuf";
+import { type Client, ConnectError, createClient } from "@connectrpc/connect";
+import { v4 as uuidv4 } from "uuid";
+import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
+import { Health } from "../../src/gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as ServerReflectionAlpha } from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { SERVICES } from "../../src/server/routes.ts";
+import { transportTo } from "../support/service.ts";
+import type { Headers, World } from "./actors.ts";
+
+/** Every service that is served. */
+export const EVERY_SERVICE: readonly DescService[] = [
+  ...SERVICES,
+  Health,
+  ServerReflection,
+  ServerReflectionAlpha,
+];
+
+export const EVERY_METHOD: readonly DescMethod[] = EVERY_SERVICE.flatMap(({ methods }) => methods);
+
+/** How the tables name a method: the two versions of reflection have the same names. */
+export function nameOf(method: DescMethod): string {
+  return method.parent === ServerReflectionAlpha ? `${method.name}(v1alpha)` : method.name;
+}
+
+/** What a good call says, besides the `id` and the `organization_id` that it may name. */
+export function requestOf(method: DescMethod, world: World): Record<string, unknown> {
+  const { password, missing, acme, changing } = world;
+  const { email } = acme.member;
+  const requests: Record<string, Record<string, unknown>> = {
+    Authenticate: {},
+    WhoAmI: {},
+    IssueToken: { grant: { case: "password", value: { email, password: password.text } } },
+    RevokeToken: { target: { case: "token", value: missing } },
+    // What is granted is what the rule asks for: whoever may call holds it.
+    CreateApiKey: { name: "made", permissions: ["auth.api_keys.write"] },
+    GetApiKey: {},
+    ListApiKeys: {},
+    RevokeApiKey: { reason: "test" },
+    CreateOrganization: { name: `org ${uuidv4()}` },
+    GetOrganization: {},
+    ListOrganizations: {},
+    UpdateOrganization: { suspended: false },
+    CreateUser: { email: `${uuidv4()}@people.test`, role: "viewer", password: password.text },
+    GetUser: {},
+    ListUsers: {},
+    UpdateUser: { disabled: false },
+    ChangePassword: {
+      email: changing.email,
+      currentPassword: changing.passwords[0],
+      newPassword: changing.passwords[1],
+    },
+    CreateServiceKey: { name: uuidv4(), permissions: ["platform.service_keys.write"] },
+    ListServiceKeys: {},
+    RevokeServiceKey: { reason: "test" },
+    Check: {},
+    List: {},
+    Watch: {},
+    ServerReflectionInfo: { messageRequest: { case: "listServices", value: "" } },
+  };
+  if (method.name === "ChangePassword") {
+    // The rule allows it to everybody, so it is carried out.
+    changing.passwords.reverse();
+  }
+  const request = requests[method.name];
+  if (request === undefined) {
+    throw new Error(`test/access/methods.ts does not say what a good ${method.name} is`);
+  }
+  return request;
+}
+
+export interface Outcome {
+  /** Undefined: the call was allowed. */
+  readonly reason: string | undefined;
+  readonly callerReason: string | undefined;
+  /** The answer as text. */
+  readonly answer: string;
+}
+
+/** Makes one call of any kind. Of a stream, the first message is what counts. */
+export async function callMethod(
+  url: string,
+  method: DescMethod,
+  headers: Headers,
+  request: Record<string, unknown>,
+): Promise<Outcome> {
+  const http2 = method.methodKind !== "unary";
+  const transport = transportTo(url, http2 ? "grpc" : "connect json", http2 ? "2" : "1.1", headers);
+  const client: Client<DescService> = createClient(method.parent, transport);
+  const abort = new AbortController();
+  const message: Message = create(method.input, request as never);
+  try {
+    const call = client[method.localName] as unknown as (
+      input: unknown,
+      options: object,
+    ) => Promise<unknown> | AsyncIterable<unknown>;
+    const input = method.methodKind === "bidi_streaming" ? once(message) : message;
+    const result = call(input, { signal: abort.signal });
+    const answer = Symbol.asyncIterator in result ? await first(result) : await result;
+    return { reason: undefined, callerReason: undefined, answer: JSON.stringify(answer, withBigints) };
+  } catch (thrown) {
+    const error = ConnectError.from(thrown);
+    const [info] = error.findDetails(ErrorInfoSchema);
+    return {
+      reason: info?.reason ?? `no reason: ${error.message}`,
+      callerReason: info?.metadata["caller_reason"],
+      answer: error.message,
+    };
+  } finally {
+    abort.abort();
+  }
+}
+
+async function* once<Value>(value: Value): AsyncIterable<Value> {
+  yield value;
+}
+
+async function first<Value>(values: AsyncIterable<Value>): Promise<Value> {
+  for await (const value of values) {
+    return value;
+  }
+  throw new Error("the stream ended without a message");
+}
+
+function withBigints(_name: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value;
+}

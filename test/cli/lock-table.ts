@@ -1,0 +1,20 @@
+import type { TestContext } from "node:test";
+import { Client } from "pg";
+import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
+import { cleanup, until } from "../support/process.ts";
+
+/** Makes whoever reads a table wait. */
+export async function lockTable(t: TestContext, database: DatabaseConnection, table: string) {
+  const client = new Client(database);
+  await client.connect();
+  cleanup(t).defer(() => client.end());
+  await client.query(`begin; lock table ${table} in access exclusive mode`);
+  return {
+    blocks: () =>
+      until("somebody waits for the table", async () => {
+        const sql = `select from pg_locks where not granted and relation = '${table}'::regclass`;
+        return (await client.query(sql)).rows.length > 0;
+      }),
+    release: () => client.query("rollback"),
+  };
+}

@@ -1,0 +1,225 @@
+import assert from "node:assert/strict";
+import { hash as argon2Hash } from "@node-rs/argon2";
+import { v4 as uuidv4 } from "uuid";
+import type { Core } from "../../src/app.ts";
+import { query } from "../support/cluster.ts";
+import { reasonOf } from "../support/refusal.ts";
+import {
+  ApiKeyService,
+  AuthenticationService,
+  OrganizationService,
+  ServiceKeyService,
+  startService,
+  type TestService,
+  TokenService,
+  UserService,
+} from "../support/service.ts";
+
+export interface Secret {
+  readonly name: string;
+  readonly bytes: Buffer;
+}
+
+/** A deployment that has lived a life in which everything went wrong once. */
+export interface TroubledLife {
+  readonly service: TestService;
+  /** A replica of it whose statements failed, with secrets in the words of the errors. */
+  readonly broken: TestService;
+  /** Whatever must not be found anywhere. */
+  readonly secrets: readonly Secret[];
+  /** What was answered, besides the answers that were to carry a secret. */
+  readonly answers: readonly string[];
+}
+
+export async function liveThroughTrouble(): Promise<TroubledLife> {
+  let fault: Error | undefined;
+  const service = await startService();
+  const broken = await startService({ beside: service, wrapCore: (core) => failing(core, () => fault) });
+  const secrets: Secret[] = [];
+  const answers: string[] = [];
+
+  function keep(name: string, secret: string): string {
+    secrets.push({ name, bytes: Buffer.from(secret) });
+    return secret;
+  }
+  /** A key is given away by its whole text, and by its secret part alone. */
+  function keepKey(name: string, text: string): string {
+    keep(`${name}'s secret part`, text.slice(-49, -6));
+    return keep(name, text);
+  }
+  function keepToken(name: string, text: string): string {
+    keep(`${name}'s signature`, text.slice(text.lastIndexOf(".") + 1));
+    return keep(name, text);
+  }
+  async function note(call: Promise<unknown>): Promise<void> {
+    answers.push(
+      JSON.stringify(await call.catch((error: Error) => ({ error: String(error), ...error })), (_, value) =>
+        typeof value === "bigint" ? String(value) : value,
+      ),
+    );
+  }
+  async function post(path: string, body: string, headers: Record<string, string> = {}): Promise<void> {
+    const response = await fetch(`${service.url}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body,
+    });
+    // Whoever sent it may read it again. The log is what counts here.
+    await response.text();
+  }
+
+  const { admin } = service;
+  keep("the administrator's password", admin.password);
+  keepKey("the first API key", service.apiKey);
+  keepKey("the first internal key", service.internalKey);
+  const token = keepToken("the administrator's token", await service.logIn());
+  const asAdmin = { authorization: `Bearer ${token}` };
+  const keys = service.client(ApiKeyService, asAdmin);
+  const users = service.client(UserService, asAdmin);
+  const tokens = service.client(TokenService);
+  const authentication = service.client(AuthenticationService);
+
+  // What goes well.
+  const made = await keys.createApiKey({ name: "key", permissions: ["calls.*"], environment: "test" });
+  const apiKey = keepKey("an API key", made.secret);
+  const doomed = await keys.createApiKey({ name: "doomed", permissions: ["calls.*"] });
+  keepKey("an API key that is revoked", doomed.secret);
+  await note(keys.revokeApiKey({ id: doomed.apiKey?.id ?? "", reason: "leaked" }));
+  const internal = await service.client(ServiceKeyService, asAdmin).createServiceKey({ name: "edge" });
+  const internalKey = keepKey("an internal key", internal.secret);
+  const email = `${uuidv4()}@people.test`;
+  const first = keep("a first password", `first password ${uuidv4()}`);
+  await note(users.createUser({ email, displayName: "Ann", role: "member", password: first }));
+  const ended = keepToken("a token that was ended", await service.logIn(email, first));
+  await note(tokens.revokeToken({ target: { case: "token", value: ended } }));
+  const second = keep("a changed password", `second password ${uuidv4()}`);
+  await note(users.changePassword({ email, currentPassword: first, newPassword: second }));
+  keepToken("a token of the new password", await service.logIn(email, second));
+  await note(keys.listApiKeys({}));
+  await note(keys.getApiKey({ id: made.apiKey?.id ?? "" }));
+  await note(service.client(ServiceKeyService, asAdmin).listServiceKeys({}));
+  await note(users.listUsers({}));
+  await note(service.client(OrganizationService, asAdmin).listOrganizations({}));
+  for (const [name, value] of [
+    ["X-API-Key", apiKey],
+    ["X-API-Key", doomed.secret],
+    ["X-Internal-Key", internalKey],
+    ["Authorization", `Bearer ${token}`],
+    ["Authorization", `Bearer ${ended}`],
+  ] as const) {
+    await note(authentication.authenticate({ headers: [{ name, value }] }));
+  }
+
+  // What people do wrong.
+  const wrong = keep("a wrong password", `wrong password ${uuidv4()}`);
+  const short = keep("a password that is too short", `sh0rt-${Date.now() % 1e6}`);
+  await note(service.logIn(admin.email, wrong));
+  await note(service.logIn(`${uuidv4()}@people.test`, wrong));
+  await note(users.changePassword({ email, currentPassword: wrong, newPassword: wrong }));
+  await note(users.createUser({ email: admin.email, role: "viewer", password: wrong }));
+  await note(users.createUser({ email: `x${email}`, role: "viewer", password: short }));
+  await note(users.createUser({ email: `x${email}`, role: "nothing", password: wrong }));
+
+  // Credentials where they do not belong.
+  const stray = keepToken("a token that goes astray", await service.logIn());
+  for (const text of [apiKey, internalKey, stray, wrong]) {
+    for (const name of ["X-API-Key", "X-Internal-Key", "Authorization", "X-Org-Id", "X_Api_Key", "Cookie"]) {
+      for (const value of [text, `Bearer ${text}`, `${text}, ${text}`, `${text}\u00e9`]) {
+        await note(authentication.authenticate({ headers: [{ name, value }] }));
+      }
+    }
+    await note(authentication.authenticate({ headers: [{ name: text, value: "" }] }));
+    await note(authentication.authenticate({ organizationId: text, clientAddress: text, audience: text }));
+    await note(authentication.authenticate({ requiredPermissions: [text.slice(0, 100)] }));
+    await note(tokens.revokeToken({ target: { case: "token", value: text } }));
+    await note(keys.listApiKeys({ pageToken: text }));
+    await note(keys.getApiKey({ id: text }));
+    for (const body of [
+      `{"${text}":1}`,
+      `{"password":{"email":"a","password":${text}}}`,
+      text,
+      `{"id":"${text}`,
+    ]) {
+      await post("/latchkey.v1.TokenService/IssueToken", body);
+      await post(`/latchkey.v1.${encodeURIComponent(text)}/IssueToken?key=${encodeURIComponent(text)}`, body);
+      await post("/latchkey.v1.ApiKeyService/GetApiKey", body, { "x-internal-key": internalKey });
+    }
+    await fetch(`${service.url}/readyz?api_key=${encodeURIComponent(text)}`);
+    const compressed = { "content-encoding": "gzip", "x-api-key": text };
+    await post("/latchkey.v1.TokenService/IssueToken", text, compressed);
+  }
+
+  // What goes wrong inside, with the secret in the words of the error.
+  const phc = keep("a password's hash", await argon2Hash(wrong));
+  keep("the database's password", "canary-of-the-database");
+  const wordings = [
+    `near "${apiKey}" and ${internalKey}: ${token}`,
+    `${phc} is no hash`,
+    `postgres://latchkey:canary-of-the-database@db.internal:5432/latchkey is away`,
+  ];
+  for (const words of wordings) {
+    for (const error of [new Error(words), new Error("outer", { cause: new Error(words) })]) {
+      fault = error;
+      await note(broken.logIn(email, second));
+      await note(
+        broken
+          .client(AuthenticationService)
+          .authenticate({ headers: [{ name: "X-API-Key", value: apiKey }] }),
+      );
+      await note(broken.client(ApiKeyService, asAdmin).listApiKeys({}));
+    }
+  }
+  fault = undefined;
+
+  // And with the statement in the words of the database.
+  const breakages = [
+    [
+      "alter table api_key_slots add constraint broken check (lookup_id = '')",
+      "alter table api_key_slots drop constraint broken",
+    ],
+    [
+      "alter table users add constraint broken check (email = '') not valid",
+      "alter table users drop constraint broken",
+    ],
+    [
+      "alter table service_key_slots rename column digest to gone",
+      "alter table service_key_slots rename column gone to digest",
+    ],
+    ["alter table sessions rename to gone", "alter table gone rename to sessions"],
+    ["alter table peppers rename to gone", "alter table gone rename to peppers"],
+  ] as const;
+  for (const [breakIt, mendIt] of breakages) {
+    await query(
+      service.connection,
+      breakIt.replace("check (lookup_id = '')", "check (lookup_id = '') not valid"),
+    );
+    const failed = [
+      keys.createApiKey({ name: "failing", permissions: ["calls.*"] }),
+      service.client(ServiceKeyService, asAdmin).createServiceKey({ name: uuidv4() }),
+      users.createUser({ email: `${uuidv4()}@people.test`, role: "viewer", password: second }),
+      service.logIn(email, second),
+      users.changePassword({ email, currentPassword: second, newPassword: second }),
+      authentication.authenticate({ headers: [{ name: "X-API-Key", value: apiKey }] }),
+      authentication.authenticate({ headers: [{ name: "Authorization", value: `Bearer ${token}` }] }),
+      tokens.revokeToken({ target: { case: "token", value: stray } }),
+    ];
+    const outcomes = await Promise.all(failed.map((call) => reasonOf(call)));
+    assert.ok(outcomes.includes("INTERNAL") || outcomes.includes("UNAVAILABLE"), `${breakIt}: ${outcomes}`);
+    await query(service.connection, mendIt);
+  }
+  return { service, broken, secrets, answers };
+}
+
+/** Fails at every statement, for as long as there is a fault to fail with. */
+function failing(core: Core, fault: () => Error | undefined): Core {
+  const { storage } = core;
+  const wrap = <Part extends (...given: never[]) => unknown>(part: Part): Part =>
+    ((...given) => {
+      const error = fault();
+      if (error !== undefined) {
+        throw error;
+      }
+      return part(...given);
+    }) as Part;
+  return { ...core, storage: { ...storage, verify: wrap(storage.verify), fork: wrap(storage.fork) } };
+}

@@ -1,17 +1,18 @@
 import { BlockList, isIP, isIPv4 } from "node:net";
-import { AuthError } from "../errors.ts";
+
+/** Whether it is one whole IPv4 or IPv6 address. One with a zone means something on one machine only. */
+export function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes("%");
+}
 
 /**
  * Whether an address is in one of the ranges. An IPv4 address and its IPv4-mapped form (RFC 4291
  * section 2.5.5.2) are the same.
  *
+ * @param address for which isAddress() holds.
  * @param ranges in CIDR notation, IPv4 and IPv6.
- * @throws AuthError CLIENT_ADDRESS_INVALID where the address is none, or carries a zone.
  */
 export function isWithin(address: string, ranges: readonly string[]): boolean {
-  if (isIP(address) === 0 || address.includes("%")) {
-    throw new AuthError("CLIENT_ADDRESS_INVALID");
-  }
   const list = new BlockList();
   for (const range of ranges) {
     const [network = "", length = ""] = range.split("/");

@@ -1,7 +1,7 @@
 import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { Scheme } from "../credentials/scheme.ts";
 import { AuthError } from "../errors.ts";
-import { isWithin } from "./address-range.ts";
+import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
 
 /**
@@ -25,6 +25,9 @@ export function createAuthenticate(schemes: readonly Scheme[]): Authenticate {
 }
 
 async function decide(schemes: readonly Scheme[], question: Question): Promise<Decision> {
+  if (question.clientAddress !== "" && !isAddress(question.clientAddress)) {
+    throw new AuthError("CLIENT_ADDRESS_INVALID");
+  }
   const headers = readCredentialHeaders(question.headers);
   const organizationId = namedOrganization(headers.organizationId, question);
   const identity = await identify(schemes, headers, {

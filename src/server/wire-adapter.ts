@@ -62,7 +62,7 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
     try {
       call = universalRequestFromNodeRequest(request, response, undefined, contextValues);
     } catch {
-      // The authority is missing or malformed: RFC 9112 section 3.2, and for gRPC its proposal A41.
+      // The authority is missing, as HTTP/1.0 allows, or malformed (RFC 9112 section 3.2).
       await send(refuseHttp(400), response);
       return;
     }

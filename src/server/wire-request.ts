@@ -46,8 +46,12 @@ export function callFault(
 ): WireRefusal | undefined {
   const names = NAMES[protocol];
   // RFC 9110 section 8.4.1: codings are case-insensitive.
-  const encoding = header.get(names.encoding)?.toLowerCase() || "identity";
-  header.set(names.encoding, encoding);
+  const encoding = header.get(names.encoding)?.toLowerCase() || null;
+  if (encoding === null) {
+    header.delete(names.encoding);
+  } else {
+    header.set(names.encoding, encoding);
+  }
   return (
     versionFault(protocol, header, query) ??
     encodingFault(query === undefined ? encoding : query.get("compression"), encodings, names.accept) ??

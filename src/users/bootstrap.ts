@@ -12,7 +12,7 @@ import { User } from "./user-entity.ts";
 const LOCK = 0x4c61_6273;
 const ONE_TIME_MILLIS = 24 * 60 * 60 * 1000;
 const EMAIL = /^[^\s@\p{C}]{1,64}@[^\s@\p{C}]{1,189}$/u;
-const NAME = /^[^\p{C}\s]([^\p{C}]{0,98}[^\p{C}\s])?$/u;
+const NAME = /^[^\p{C}\p{Z}]([^\p{C}]{0,98}[^\p{C}\p{Z}])?$/u;
 
 /** The message is for a person. */
 export class BootstrapRefused extends Error {

@@ -58,6 +58,9 @@ export function createTokenVerifier(options: {
         if ((payload.iat ?? Infinity) > Date.now() / 1000 + LEEWAY_SECONDS) {
           throw new AuthError("TOKEN_NOT_YET_VALID");
         }
+        if (typeof payload.jti !== "string" || payload.jti === "") {
+          throw new AuthError("TOKEN_INVALID");
+        }
         return { subject: payload.sub ?? "", sessionId: String(payload["sid"]) };
       } catch (error) {
         throw refusalOf(error);

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Actor } from "../../authenticate/actor.ts";
 import {
@@ -21,6 +21,7 @@ import {
 } from "../../gen/latchkey/v1/api_key_pb.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Pager } from "../../storage/page.ts";
+import { expireTimeOf } from "../expire-time.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import type { ApiKeyView } from "./api-key-view.ts";
 import { createApiKey } from "./create-api-key.ts";
@@ -44,8 +45,7 @@ export class ApiKeyServiceImpl implements ServiceImpl<typeof ApiKeyService> {
   }
 
   async createApiKey(request: CreateApiKeyRequest, context: HandlerContext): Promise<CreateApiKeyResponse> {
-    const expireTime = request.expireTime && timestampDate(request.expireTime);
-    const asked = { ...request, expireTime };
+    const asked = { ...request, expireTime: expireTimeOf(request.expireTime) };
     const { apiKey, secret } = await createApiKey(this.#parts, this.#parts.actorOf(context), asked);
     return create(CreateApiKeyResponseSchema, { apiKey: apiKeyMessage(apiKey), secret });
   }

@@ -5,6 +5,7 @@ import type { Decision } from "../../authenticate/decision.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
+import { holdMaker } from "../hold-maker.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { ApiKey, ApiKeySlot } from "./api-key-entity.ts";
@@ -37,6 +38,7 @@ export async function createApiKey(
   const minted = mintKey(parts.prefix, asked.environment);
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {
+    await holdMaker(em, actor.decision.principal);
     const apiKey = await insertApiKey(em, parts.keyHasher, minted, {
       ...asked,
       permissions,

@@ -6,6 +6,7 @@ import { AuthError } from "../../errors.ts";
 import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { violates } from "../../storage/storage-error.ts";
+import { holdMaker } from "../hold-maker.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { type ServiceKeyView, viewOf } from "./read-service-keys.ts";
@@ -37,6 +38,7 @@ export async function createServiceKey(
   const minted = mintKey(SERVICE_KEY_PREFIX);
   try {
     return await mutate(parts.storage, authorOf(actor), async (em) => {
+      await holdMaker(em, actor.decision.principal);
       const key = await insertServiceKey(em, parts.keyHasher, minted, {
         ...asked,
         permissions,

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Actor } from "../../authenticate/actor.ts";
 import {
@@ -18,6 +18,7 @@ import {
 } from "../../gen/latchkey/v1/service_key_pb.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Pager } from "../../storage/page.ts";
+import { expireTimeOf } from "../expire-time.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { createServiceKey } from "./create-service-key.ts";
 import { listServiceKeys, type ServiceKeyView } from "./read-service-keys.ts";
@@ -41,8 +42,7 @@ export class ServiceKeyServiceImpl implements ServiceImpl<typeof ServiceKeyServi
     request: CreateServiceKeyRequest,
     context: HandlerContext,
   ): Promise<CreateServiceKeyResponse> {
-    const expireTime = request.expireTime && timestampDate(request.expireTime);
-    const asked = { ...request, expireTime };
+    const asked = { ...request, expireTime: expireTimeOf(request.expireTime) };
     const { serviceKey, secret } = await createServiceKey(this.#parts, this.#parts.actorOf(context), asked);
     return create(CreateServiceKeyResponseSchema, { serviceKey: serviceKeyMessage(serviceKey), secret });
   }

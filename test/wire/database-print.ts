@@ -1,0 +1,29 @@
+import { Client } from "pg";
+import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
+
+/** Tells whether anything was written between two looks. */
+export interface DatabasePrint {
+  /** Of each table, how many rows it has and a digest of what they say. */
+  take(): Promise<Record<string, string>>;
+  end(): Promise<void>;
+}
+
+export async function openDatabasePrint(connection: DatabaseConnection): Promise<DatabasePrint> {
+  const client = new Client({ ...connection, query_timeout: 10_000 });
+  await client.connect();
+  const { rows: tables } = await client.query<{ name: string }>(
+    "select tablename as name from pg_tables where schemaname = current_schema() order by 1",
+  );
+  const prints = tables.map(
+    ({ name }) =>
+      `'${name}', (select count(*) || ' ' || md5(coalesce(string_agg(t::text, ';' order by t::text), '')) from ${name} t)`,
+  );
+  const statement = { name: "print", text: `select json_build_object(${prints.join(", ")}) as print` };
+  return {
+    async take() {
+      const { rows } = await client.query<{ print: Record<string, string> }>(statement);
+      return rows[0]?.print ?? {};
+    },
+    end: () => client.end(),
+  };
+}

@@ -50,7 +50,7 @@ export const REASONS = {
   ORGANIZATION_ID_INVALID: {
     code: "invalid_argument",
     message: "An organization is named by its id, a UUID.",
-    meaning: "`X-Org-Id` is not a UUID.",
+    meaning: "`X-Org-Id`, or the organization that a call names, is not a UUID.",
     example: "`X-Org-Id: acme`",
   },
   ORGANIZATION_REQUIRED: {

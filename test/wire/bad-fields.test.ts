@@ -127,6 +127,7 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "Authenticate headers.name": "HEADER_NAME_INVALID",
   "Authenticate headers.value": "CREDENTIAL_MALFORMED",
   "Authenticate requiredPermissions": "PERMISSION_UNKNOWN",
+  "Authenticate clientAddress": "CLIENT_ADDRESS_INVALID",
   // Keys are not bound to an audience.
   "Authenticate audience": "accepted",
   "IssueToken password.password": "LOGIN_FAILED",

@@ -83,7 +83,7 @@ export const Reason = {
   ORGANIZATION_AMBIGUOUS: 7,
 
   /**
-   * `invalid_argument`: `X-Org-Id` is not a UUID.
+   * `invalid_argument`: `X-Org-Id`, or the organization that a call names, is not a UUID.
    * Example: `X-Org-Id: acme`.
    *
    * @generated from enum value: REASON_ORGANIZATION_ID_INVALID = 8;

@@ -50,7 +50,8 @@ function firstSignal(): Promise<string> {
     process.on(name, () => {
       since ??= performance.now();
       if (performance.now() - since > ONE_WISH_MILLIS) {
-        process.exit(1);
+        process.removeAllListeners(name);
+        process.kill(process.pid, name);
       }
       resolve(name);
     });

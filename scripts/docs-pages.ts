@@ -2,6 +2,15 @@ import { SETTINGS } from "../src/config.ts";
 import { REASONS } from "../src/errors.ts";
 import { accessRuleOf } from "../src/server/access-rules.ts";
 import { SERVICES } from "../src/server/routes.ts";
+import {
+  type Answer,
+  CODES,
+  FAULTS,
+  type Fault,
+  isAnswer,
+  PROTOCOLS,
+  type Protocol,
+} from "../test/wire-faults/faults.ts";
 
 const MADE = "<!-- Made by `npm run generate`; a test fails where it is not up to date. -->";
 
@@ -23,6 +32,7 @@ export const PAGES: Readonly<Record<string, () => string>> = {
   "access.md": accessPage,
   "configuration.md": configurationPage,
   "errors.md": errorsPage,
+  "wire.md": wirePage,
 };
 
 function errorsPage(): string {
@@ -117,6 +127,77 @@ const ACCESS_KINDS = {
   authenticated: "whoever presents a valid credential",
   possession: "whoever holds the credential that the message carries",
 } as const;
+
+function wirePage(): string {
+  const faults = FAULTS.flatMap((group) => group.faults);
+  const deviations = [...new Set(faults.flatMap(({ deviation }) => deviation ?? []))];
+  const rows = FAULTS.flatMap(({ title, faults: ofGroup }) =>
+    ofGroup.map((fault) => [
+      title,
+      faultCell(fault),
+      ...PROTOCOLS.map((protocol) => answerCell(protocol, fault)),
+      fault.deviation === undefined
+        ? fault.source
+        : `${fault.source} [${deviations.indexOf(fault.deviation) + 1}]`,
+    ]),
+  );
+  return page(
+    "Wrong input on the wire",
+    `What each protocol is answered when something is wrong with a request itself, before anything is decided about
+it. These are the published answers; where Latchkey differs from them, or had to choose, a number says why. The
+same table is a test: every line is sent over real sockets by every protocol, over HTTP/1.1 and HTTP/2, to unary
+methods and to streams (\`test/wire-faults\`).
+
+- gRPC and gRPC-Web answer HTTP 200 and a status: its number stands behind the code. So does a stream of Connect,
+  whose last message has the code. A unary call of Connect is answered the HTTP status that stands before it.
+- A number alone is an answer of HTTP, without a body.
+- These errors carry a code and a message only, and the message never repeats what was sent.
+- After each of them the connection serves the next call, except where HTTP itself is broken.
+- An empty cell: it cannot happen to that protocol, or is the line of another.
+
+${deviations.map((deviation, at) => `${at + 1}. ${deviation}.`).join("\n")}`,
+    ["", "what is wrong", ...PROTOCOLS, "published in"],
+    rows,
+  );
+}
+
+function faultCell({ fault, kinds, http }: Fault): string {
+  const only = [
+    ...(http === undefined ? [] : [`HTTP/${http}`]),
+    ...(kinds === undefined || kinds.length === 3 ? [] : [kinds.join(", ")]),
+  ];
+  return only.length === 0 ? fault : `${fault} (${only.join("; ")})`;
+}
+
+function answerCell(protocol: Protocol, { answer, kinds }: Fault): string {
+  // A stream of Connect has no unary methods, nor a unary call anything else.
+  const isCarried =
+    kinds === undefined ||
+    kinds.some((kind) =>
+      protocol === "Connect unary" ? kind === "unary" : protocol !== "Connect stream" || kind !== "unary",
+    );
+  const own = isAnswer(answer) ? answer : answer[protocol];
+  return own === undefined || !isCarried ? "" : answerText(protocol, own);
+}
+
+function answerText(protocol: Protocol, answer: Answer): string {
+  if ("reset" in answer) {
+    return `RST_STREAM \`${answer.reset}\``;
+  }
+  const headers = Object.entries(answer.headers ?? {}).map(([name, value]) =>
+    name === "accept-post" ? ", with `accept-post`" : `, \`${name}: ${value}\``,
+  );
+  if (!("code" in answer)) {
+    return `${answer.http}${headers.join("")}`;
+  }
+  const { grpc, http } = CODES[answer.code];
+  const status = answer.http ?? (protocol === "Connect unary" ? http : undefined);
+  const code =
+    status === undefined && protocol !== "Connect stream"
+      ? `\`${answer.code}\` (${grpc})`
+      : `${status === undefined ? "" : `${status} `}\`${answer.code}\``;
+  return `${code}${headers.join("")}`;
+}
 
 function page(
   title: string,

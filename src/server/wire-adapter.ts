@@ -130,7 +130,7 @@ function unknownMethod(
   format: WireFormat = GET_FORMAT,
 ): UniversalServerResponse {
   if (format.protocol === "grpc" && call.httpVersion.startsWith("1.")) {
-    return refuseHttp(505, { connection: "close" });
+    return refuseHttp(505);
   }
   const refusal = new WireRefusal(Code.Unimplemented, "there is no such method");
   return format.protocol === "grpc" || format.protocol === "grpc-web"

@@ -6,7 +6,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
  * What a client sends, until the call's deadline. What is left then, or when the reader has enough, flows
- * away: to destroy it, as the stream's own iterator does, would take the answer along.
+ * away. To destroy it, as the stream's own iterator does, would take the answer along over HTTP/1.1, and to
+ * reset it over HTTP/2 (gRPC's "Early Server Closure") makes Node's own client drop the answer.
  *
  * @param signal of the call, known when the first byte is asked for.
  */

@@ -43,11 +43,14 @@ export function createWireHandler(handler: UniversalHandler, encodings: readonly
     if (format?.contentType === undefined || format.protocol === other) {
       return refuseHttp(415, { "accept-post": contentTypes });
     }
-    if (
-      request.httpVersion.startsWith("1.") &&
-      (format.protocol === "grpc" || methodKind === "bidi_streaming")
-    ) {
-      return refuseHttp(505, { connection: "close" });
+    if (request.httpVersion.startsWith("1.")) {
+      // A client that streams both ways may wait for us before it ends its request: only the end tells it.
+      if (methodKind === "bidi_streaming") {
+        return refuseHttp(505, { connection: "close" });
+      }
+      if (format.protocol === "grpc") {
+        return refuseHttp(505);
+      }
     }
     return format;
   }

@@ -55,7 +55,7 @@ export async function issueToken(
     ? await passwordHasher.hash(asked.password)
     : undefined;
   const session = await mutate(storage, { type: "user", id: userId }, async (em) => {
-    // What was checked must still be the password. From here on a change of it waits for this session,
+    // What was checked must still be the password. From here on a change of it waits for the new one,
     // and then ends it.
     const { passwordHash } = login;
     const lockMode = LockMode.PESSIMISTIC_WRITE;

@@ -151,7 +151,7 @@ methods and to streams (\`test/wire-faults\`).
 - gRPC and gRPC-Web answer HTTP 200 and a status: its number stands behind the code. So does a stream of Connect,
   whose last message has the code. A unary call of Connect is answered the HTTP status that stands before it.
 - A number alone is an answer of HTTP, without a body.
-- These errors carry a code and a message only, and the message never repeats what was sent.
+- These errors carry a code and a message only, and the message never repeats a value that was sent.
 - After each of them the connection serves the next call, except where HTTP itself is broken.
 - An empty cell: it cannot happen to that protocol, or is the line of another.
 

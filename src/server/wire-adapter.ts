@@ -111,17 +111,18 @@ function isCall(
   path: string,
   format: WireFormat | undefined,
 ): boolean {
+  const isLikeOne = /\w\.\w[^/]*\//.test(path);
   if (request.method === "GET") {
-    return /[?&]connect=/.test(request.url ?? "");
+    return isLikeOne && /[?&]connect=/.test(request.url ?? "");
   }
   if (request.method !== "POST" || format === undefined) {
     return false;
   }
   // Much else comes as JSON.
   return (
+    isLikeOne ||
     format.contentType !== "application/json" ||
-    request.headers["connect-protocol-version"] !== undefined ||
-    /\w\.\w[^/]*\//.test(path)
+    request.headers["connect-protocol-version"] !== undefined
   );
 }
 

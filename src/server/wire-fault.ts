@@ -2,9 +2,10 @@ import { Code, ConnectError, type Interceptor, type StreamRequest } from "@conne
 import { type WireCall, wireCallKey } from "./wire-call.ts";
 import { WireRefusal } from "./wire-refusal.ts";
 
-/** gRPC's message is a header: clients take few KiB of them (PROTOCOL-HTTP2.md suggests 8). */
-const MOST_CHARACTERS = 200;
-/** What protobuf says of JSON that does not fit. The rest of it repeats values, passwords among them. */
+/**
+ * What protobuf says of JSON that does not fit. The rest of it repeats values, passwords among them, and may be
+ * long: gRPC's message is a header, of which clients take few KiB.
+ */
 const JSON_FAULT = /^cannot decode \w+ [\w.]+ from JSON(?:: key "\w{1,64}" is unknown)?/;
 
 /**
@@ -31,7 +32,7 @@ export function refusalOf(thrown: unknown, call: WireCall): WireRefusal {
   if (thrown.code === Code.InvalidArgument && thrown.cause !== undefined) {
     return new WireRefusal(thrown.code, JSON_FAULT.exec(said)?.[0] ?? "the message is not valid JSON");
   }
-  return new WireRefusal(thrown.code, said.slice(0, MOST_CHARACTERS));
+  return new WireRefusal(thrown.code, said);
 }
 
 /**

@@ -63,14 +63,8 @@ export function createWireHandler(handler: UniversalHandler, encodings: readonly
     const { protocol, contentType = "", isText } = format;
     const header = new Headers(request.header);
     header.set("content-type", contentType);
-    let query: URLSearchParams | undefined;
-    if (request.method === "GET") {
-      header.delete("content-type");
-      query = new URL(request.url).searchParams;
-    }
-    const fault =
-      callFault(protocol, header, query, encodings) ??
-      (query === undefined ? undefined : queryFault(request.url, query));
+    const query = request.method === "GET" ? new URL(request.url).searchParams : undefined;
+    const fault = callFault(protocol, header, query, encodings) ?? (query && queryFault(query, request.url));
     if (fault !== undefined) {
       return refuse(format, fault);
     }

@@ -108,7 +108,7 @@ function timeoutFault(header: Headers, timeout: typeof GRPC_TIMEOUT): WireRefusa
 const BASE64_URL = /^(?:[\w-]{4})*(?:[\w-]{2}(?:==)?|[\w-]{3}=?)?$/;
 
 /** What is wrong with the query of a call by GET. Other parameters than Connect's are let through. */
-export function queryFault(url: string, query: URLSearchParams): WireRefusal | undefined {
+export function queryFault(query: URLSearchParams, url: string): WireRefusal | undefined {
   const twice = ["connect", "encoding", "base64", "compression", "message"].find(
     (name) => query.getAll(name).length > 1,
   );
@@ -119,14 +119,12 @@ export function queryFault(url: string, query: URLSearchParams): WireRefusal | u
   if (missing !== undefined) {
     return malformed(`${missing} is missing`);
   }
+  if (query.get("base64") === "1") {
+    return BASE64_URL.test(query.get("message") ?? "") ? undefined : malformed("message is not base64");
+  }
   // URLSearchParams takes what is not UTF-8 for U+FFFD, and a lone % for itself.
-  if (!isUtf8(url.slice(url.indexOf("?")))) {
-    return malformed("it is not percent-encoded UTF-8");
-  }
-  if (query.get("base64") === "1" && !BASE64_URL.test(query.get("message") ?? "")) {
-    return malformed("message is not base64");
-  }
-  return undefined;
+  const [, message = ""] = /[?&]message=([^&#]*)/.exec(url) ?? [];
+  return isUtf8(message) ? undefined : malformed("message is not percent-encoded UTF-8");
 }
 
 function malformed(what: string): WireRefusal {

@@ -31,7 +31,8 @@ export function textAnswer(
   const isWanted =
     accept.includes("application/grpc-web-text") || (sendsText && !accept.includes("application/grpc-web"));
   const { header, body } = answer;
-  if (!isWanted || body === undefined || !header?.get("content-type")?.startsWith("application/grpc-web")) {
+  const isBinary = /^application\/grpc-web(\+proto)?$/.test(header?.get("content-type") ?? "");
+  if (!isWanted || !isBinary || header === undefined || body === undefined) {
     return answer;
   }
   header.set("content-type", "application/grpc-web-text+proto");

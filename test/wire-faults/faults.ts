@@ -628,6 +628,33 @@ const TEXTS: FaultGroup = {
       source: GRPC_WEB,
     },
     {
+      fault: "gRPC-Web in base64 that goes on after its end",
+      sent: { headers: TEXT, body: utf8("AAAAAAA=A") },
+      answer: { "gRPC-Web": INVALID },
+      source: GRPC_WEB,
+    },
+    {
+      fault: "gRPC-Web whose answer is asked for in base64",
+      sent: { headers: { accept: "application/grpc-web-text" } },
+      answer: { "gRPC-Web": { code: "ok", headers: { "content-type": "application/grpc-web-text+proto" } } },
+      source: GRPC_WEB,
+      kinds: ["unary"],
+    },
+    {
+      fault: "gRPC-Web in base64, whose answer is asked for without",
+      sent: { headers: { ...TEXT, accept: "application/grpc-web" }, body: base64(envelope(hex(""))) },
+      answer: { "gRPC-Web": { code: "ok", headers: { "content-type": "application/grpc-web+proto" } } },
+      source: GRPC_WEB,
+      kinds: ["unary"],
+    },
+    {
+      fault: "gRPC-Web in JSON, whose answer is asked for in base64",
+      sent: { json: "{}", headers: { accept: "application/grpc-web-text" } },
+      answer: { "gRPC-Web": { code: "ok", headers: { "content-type": "application/grpc-web+json" } } },
+      source: GRPC_WEB,
+      kinds: ["unary"],
+    },
+    {
       fault: "gRPC-Web in base64 that holds no protobuf",
       sent: { headers: TEXT, body: base64(envelope(hex("ff"))) },
       answer: { "gRPC-Web": INVALID },
@@ -665,9 +692,9 @@ const VERBS: FaultGroup = {
   ],
 };
 
-const get = (fault: string, query: string, answer: Answer = INVALID): Fault => ({
+const get = (fault: string, query: string, answer: Answer = INVALID, more: Sent = {}): Fault => ({
   fault: `by GET: ${fault}`,
-  sent: { verb: "GET", query },
+  sent: { verb: "GET", query, ...more },
   answer: { "Connect unary": answer },
   source: CONNECT,
 });
@@ -683,7 +710,12 @@ const GETS: FaultGroup = {
     get("another base64 than 1 is ignored", "encoding=json&base64=0&message=%7B%7D", OK),
     get("there is no query", ""),
     get("the message is missing", "connect=v1&encoding=json"),
+    get("the message is missing, in protobuf", "connect=v1&encoding=proto&base64=1"),
     get("the message is empty, in JSON", "connect=v1&encoding=json&message="),
+    get("the message is empty, in protobuf", "connect=v1&encoding=proto&message=", OK),
+    get("the deadline is over before it begins", "encoding=json&message=%7B%7D", DEADLINE, {
+      headers: { "connect-timeout-ms": "0" },
+    }),
     get("the encoding is missing", "connect=v1&message=%7B%7D"),
     get("the encoding is not served", "connect=v1&encoding=yaml&message=%7B%7D", { http: 415 }),
     get("the version is another", "connect=v2&encoding=json&message=%7B%7D"),
@@ -692,7 +724,10 @@ const GETS: FaultGroup = {
     get("the message is not JSON", `encoding=json&message=%7B${SECRET}`),
     get("the message is not protobuf", "encoding=proto&base64=1&message=_w"),
     get("the message is not percent-encoded", "encoding=json&message=%zz%7B%7D"),
-    get("the message is not UTF-8", "encoding=json&message=%7B%22%ff%22:1%7D"),
+    get("the message is not UTF-8", "encoding=json&message=%7B%22id%22:%22%ff%22%7D", INVALID, {
+      path: "/latchkey.v1.OrganizationService/GetOrganization",
+    }),
+    get("an unknown parameter is not UTF-8", "encoding=json&message=%7B%7D&x=%ff", OK),
     get("the message is not base64", "encoding=proto&base64=1&message=!"),
     get("the message is base64 that is cut short", "encoding=proto&base64=1&message=oAYBo"),
     get("the message is base64 with a + that is not encoded", "encoding=proto&base64=1&message=oAY+"),
@@ -701,12 +736,10 @@ const GETS: FaultGroup = {
       headers: { "accept-encoding": "gzip, br" },
     }),
     get("the compressed message is none", "encoding=json&base64=1&compression=gzip&message=AAAA"),
-    get("there is a content type", "encoding=json&message=%7B%7D", OK),
-  ].map((fault) =>
-    fault.fault.endsWith("content type")
-      ? { ...fault, sent: { ...fault.sent, headers: { "content-type": "text/plain" } } }
-      : fault,
-  ),
+    get("there is a content type", "encoding=json&message=%7B%7D", OK, {
+      headers: { "content-type": "text/plain" },
+    }),
+  ],
 };
 
 const VERSIONS: FaultGroup = {
@@ -737,7 +770,7 @@ const VERSIONS: FaultGroup = {
 const NO_METHOD = {
   gRPC: { code: "unimplemented" },
   "gRPC-Web": { code: "unimplemented" },
-  "Connect unary": { code: "unimplemented", http: 404 },
+  "Connect unary": { code: "unimplemented", http: 404, headers: { "content-type": "application/json" } },
   "Connect stream": { code: "unimplemented", http: 404 },
 } as const satisfies Record<Protocol, Answer>;
 const noMethod = (fault: string, path: string): Fault => ({
@@ -762,6 +795,32 @@ const PATHS: FaultGroup = {
     noMethod("the path's letters are encoded", "/grpc.health.v1.Health/%43heck"),
     noMethod("the path goes up", `/x/..${CHECK}`),
     noMethod("the path is that of a page", "/livez"),
+    {
+      fault: "the method does not exist, in JSON without a version of the protocol",
+      sent: {
+        path: "/latchkey.v1.NoService/Check",
+        json: "{}",
+        headers: { "connect-protocol-version": null },
+      },
+      answer: { "Connect unary": NO_METHOD["Connect unary"] },
+      source: "Connect conformance suite",
+    },
+    {
+      fault: "the path is none of a method, in JSON",
+      sent: { path: "/nothing", json: "{}" },
+      answer: { "Connect unary": NO_METHOD["Connect unary"] },
+      source: "Connect conformance suite",
+    },
+    {
+      fault: "the method does not exist, by GET",
+      sent: {
+        verb: "GET",
+        path: "/latchkey.v1.NoService/Check",
+        query: "connect=v1&encoding=json&message=%7B%7D",
+      },
+      answer: { "Connect unary": NO_METHOD["Connect unary"] },
+      source: "Connect conformance suite",
+    },
     {
       fault: "the path has no leading slash",
       sent: { path: CHECK.slice(1) },
@@ -795,6 +854,7 @@ const PATHS: FaultGroup = {
     },
     ...(
       [
+        ["a page", "GET", "/livez?connect=v1", 200],
         ["a page that does not exist", "GET", "/nothing", 404],
         ["a page that does not exist, by POST of JSON", "POST", "/nothing", 404],
         ["a page that only can be read", "POST", "/livez", 405],
@@ -808,7 +868,7 @@ const PATHS: FaultGroup = {
           json: "{}",
           headers: { "connect-protocol-version": null },
         },
-        answer: { "Connect unary": { http } },
+        answer: { "Connect unary": http === 200 ? OK : { http } },
         source: RFC_HTTP,
       }),
     ),

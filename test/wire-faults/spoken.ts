@@ -61,7 +61,7 @@ export function requestOf(
   const content = sent.json === undefined ? message : Buffer.from(sent.json);
   return {
     verb,
-    path: isGet ? `${READ}?${query}` : (sent.path ?? METHODS[kind]),
+    path: isGet ? `${sent.path ?? READ}?${query}` : (sent.path ?? METHODS[kind]),
     headers: [...fields].flatMap(([name, value]) =>
       value === null ? [] : [value].flat().map((each) => [name, each] as const),
     ),

@@ -43,11 +43,22 @@ for (const { title, faults } of FAULTS) {
           assert.notEqual(outcome.goesOn, false, "the connection serves no other call");
         });
       }
-      const errors = service.logged.slice(before).filter((line) => JSON.parse(line).level >= 50);
-      assert.deepEqual([...errors, ...warnings], []);
+      const bad = service.logged
+        .slice(before)
+        .filter((line) => JSON.parse(line).level >= 50 || line.includes(SECRET));
+      assert.deepEqual([...bad, ...warnings], []);
     });
   }
 }
+
+test("a stream that is refused is told the id that it is logged by", async () => {
+  const sent = { message: Buffer.of(0xff), headers: { "x-request-id": "the-call" } };
+  const request = requestOf("gRPC", "server stream", "2", sent, service.apiKey);
+  const { trailers } = await exchangeHttp2(service.port, request);
+  assert.equal(trailers.get("grpc-status"), String(CODES.invalid_argument.grpc));
+  assert.equal(trailers.get("x-request-id"), "the-call");
+  assert.ok(service.logged.some((line) => JSON.parse(line).requestId === "the-call"));
+});
 
 interface Call {
   readonly protocol: Protocol;

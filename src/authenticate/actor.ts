@@ -2,17 +2,11 @@ import type { Author } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import type { Decision } from "./decision.ts";
 
-/** Who may make a management call, and how far it reaches. */
-export interface Admission {
+/** Who makes a management call, and how far it reaches. */
+export interface Actor {
   readonly decision: Decision;
   /** The organization that the call is about. Undefined: whichever one its subject belongs to. */
   readonly organizationId: string | undefined;
-}
-
-/** Who makes a management call. */
-export interface Actor extends Admission {
-  /** Asks once more whether the call may be made, for work that had to wait. Rejects where it may not. */
-  readonly confirm: () => Promise<void>;
 }
 
 /** The actor, as the audit log names them. */

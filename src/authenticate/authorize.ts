@@ -1,5 +1,5 @@
 import { AuthError } from "../errors.ts";
-import type { Admission } from "./actor.ts";
+import type { Actor } from "./actor.ts";
 import type { Decision } from "./decision.ts";
 
 /** A rule of a method that is met by holding a permission: `latchkey.v1.PermissionRule`. */
@@ -29,7 +29,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
  *
  * @throws AuthError PERMISSION_DENIED, ORGANIZATION_MISMATCH, ORGANIZATION_AMBIGUOUS
  */
-export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Admission {
+export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Actor {
   const { principal, organization, permissions } = decision;
   const named = subject.organizationId;
   if (named !== "" && !UUID.test(named)) {

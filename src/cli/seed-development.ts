@@ -5,7 +5,7 @@ import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import type { Core } from "../app.ts";
-import { mutate } from "../changes/mutate.ts";
+import { mutate, type Tag } from "../changes/mutate.ts";
 import { ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
 import { insertApiKey } from "../credentials/api-key/create-api-key.ts";
 import { type MintedKey, mintKey, parseKey } from "../credentials/secret-key.ts";
@@ -76,10 +76,10 @@ export async function seedDevelopment(
     if (isSeeded) {
       return { result, unchanged: true };
     }
-    const userId = await insert(em, core, credentials);
+    const tags = await insert(em, core, credentials);
     const { organizationId, email } = credentials;
     const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
-    return { result, event, tags: [`org:${organizationId}`, `user:${userId}`] };
+    return { result, event, tags };
   });
 }
 
@@ -105,7 +105,7 @@ async function readCredentials(path: string): Promise<DevCredentials | undefined
   throw new CommandError(`${path} does not hold what was written there; remove it to have new credentials`);
 }
 
-async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<string> {
+async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<readonly Tag[]> {
   const { keyHasher, passwordHasher } = core;
   const { organizationId, email } = credentials;
   const passwordHash = await passwordHasher.hash(credentials.password);
@@ -117,8 +117,11 @@ async function insert(em: EntityManager, core: Core, credentials: DevCredentials
     passwordHash,
     passwordExpireTime: undefined,
   });
-  // Those of a dev.json that was lost.
-  await em.nativeUpdate(ServiceKey, { name: NAME, revokeTime: null }, { revokeTime: raw("now()") });
+  // That of a dev.json that was lost.
+  const lost = await em.findOne(ServiceKey, { name: NAME, revokeTime: null });
+  if (lost !== null) {
+    await em.nativeUpdate(ServiceKey, { id: lost.id }, { revokeTime: raw("now()") });
+  }
   const key = { name: NAME, allowedCidrs: [], expireTime: undefined };
   await insertServiceKey(em, keyHasher, readMinted(credentials.internalKey), { ...key, permissions: ["*"] });
   await insertApiKey(em, keyHasher, readMinted(credentials.apiKey), {
@@ -129,7 +132,8 @@ async function insert(em: EntityManager, core: Core, credentials: DevCredentials
     creatorId: userId,
     owner: { userId },
   });
-  return userId;
+  const tags: readonly Tag[] = [`org:${organizationId}`, `user:${userId}`];
+  return lost === null ? tags : [...tags, `key:${lost.id}`];
 }
 
 function readMinted(text: string): MintedKey {

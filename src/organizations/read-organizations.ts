@@ -1,4 +1,4 @@
-import { type Actor, within } from "../authenticate/actor.ts";
+import type { Actor } from "../authenticate/actor.ts";
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Page, PageRequest, Pager } from "../storage/page.ts";
@@ -6,8 +6,8 @@ import { Organization } from "./organization-entity.ts";
 
 /** @throws AuthError NOT_FOUND, also for an organization beyond the actor's reach. */
 export async function getOrganization(storage: Storage, actor: Actor, id: string): Promise<Organization> {
-  const { organizationId = id } = within(actor);
-  const organization = organizationId === id ? await storage.fork().findOne(Organization, { id }) : null;
+  const isWithinReach = actor.organizationId === undefined || actor.organizationId === id;
+  const organization = isWithinReach ? await storage.fork().findOne(Organization, { id }) : null;
   if (organization === null) {
     throw new AuthError("NOT_FOUND");
   }

@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
-import type { Admission } from "../authenticate/actor.ts";
+import type { Actor } from "../authenticate/actor.ts";
 import type { Authenticate } from "../authenticate/authenticate.ts";
 import { authorize, type Subject } from "../authenticate/authorize.ts";
 import type { Decision } from "../authenticate/decision.ts";
@@ -35,9 +35,7 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
       (rule.kind === "permission" && rule.caller && parts.callers === "any");
     if (!asksNothing) {
       const subject = request.stream ? NOBODY : subjectOf(request.method.input, request.message);
-      const values = request.contextValues;
-      const ask = () => admit(parts, rule, values, subject);
-      values.set(actorKey, { ...(await ask()), confirm: async () => void (await ask()) });
+      request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
     }
     return await next(request);
   };
@@ -48,7 +46,7 @@ async function admit(
   rule: AccessRule,
   values: ContextValues,
   subject: Subject,
-): Promise<Admission> {
+): Promise<Actor> {
   if (rule.kind !== "permission") {
     const decision = await decisionOf(parts, values);
     return { decision, organizationId: decision.organization?.id };
@@ -56,13 +54,13 @@ async function admit(
   if (rule.caller) {
     return await admitCaller(parts, rule, values);
   }
-  const admission = authorize(rule.permission, await decisionOf(parts, values), subject);
-  const { organizationId, decision } = admission;
+  const actor = authorize(rule.permission, await decisionOf(parts, values), subject);
+  const { organizationId, decision } = actor;
   const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
   if (isForeign && !(await parts.organizationExists(organizationId))) {
     throw new AuthError("ORGANIZATION_UNKNOWN");
   }
-  return admission;
+  return actor;
 }
 
 /** A caller's own faults are told apart from those of the credential that they ask about. */
@@ -70,7 +68,7 @@ async function admitCaller(
   parts: AccessParts,
   rule: AccessRule & { kind: "permission" },
   values: ContextValues,
-): Promise<Admission> {
+): Promise<Actor> {
   try {
     // What the message names is about its subject, not about the caller.
     return authorize(rule.permission, await decisionOf(parts, values), NOBODY);

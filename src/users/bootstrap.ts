@@ -1,5 +1,5 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
-import { mutate } from "../changes/mutate.ts";
+import { mutate, type Tag } from "../changes/mutate.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -49,18 +49,30 @@ export async function bootstrap(
       throw new BootstrapRefused("that organization is suspended; name another");
     }
     // Those whom the new one replaces do not come back with rights that they had.
-    await em.nativeUpdate(User, { platformRole: { $ne: null } }, { platformRole: null });
+    const administrators = await em.find(User, { platformRole: { $ne: null } });
+    for (const administrator of administrators) {
+      administrator.platformRole = null;
+    }
+    await em.flush();
+    const replaced = administrators.map(({ id }) => id);
     const { id: organizationId } = organization;
     const expireTime = new Date(Date.now() + ONE_TIME_MILLIS);
     const made = { email, passwordHash, passwordExpireTime: expireTime };
     const userId = await makeAdministrator(em, organizationId, made);
     return {
       result: { organizationId, expireTime },
-      event: { organizationId, action: "administrator.bootstrap", targetId: userId, detail: { email } },
-      tags: [`org:${organizationId}`, `user:${userId}`],
+      event: {
+        organizationId,
+        action: "administrator.bootstrap",
+        targetId: userId,
+        detail: { email, ...(replaced.length > 0 && { replaced }) },
+      },
+      tags: [`org:${organizationId}`, ...[userId, ...replaced].map(userTag)],
     };
   });
 }
+
+const userTag = (id: string): Tag => `user:${id}`;
 
 async function someAdministratorCanLogIn(em: EntityManager): Promise<boolean> {
   const [row] = await em.execute<[{ found: boolean }]>(`

@@ -1,6 +1,7 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
+import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import { checkGrant } from "../permissions/grant.ts";
@@ -40,11 +41,11 @@ export async function createUser(
   parts.passwordHasher.requireStrength(asked.password);
   const role = await grantableRole(parts.storage.fork(), actor, organizationId, asked.role);
   const passwordHash = await parts.passwordHasher.hash(asked.password);
-  // Hashing may have had to wait, and the actor may have lost their rights meanwhile.
-  await actor.confirm();
 
   const attempt = () =>
     mutate(parts.storage, authorOf(actor), async (em) => {
+      // Hashing may have had to wait, and the actor may have lost their rights meanwhile.
+      await holdActor(em, actor);
       const known = await em.findOne(User, { email });
       const user = known ?? em.create(User, { id: uuidv4(), email, passwordHash });
       await em.flush();

@@ -1,10 +1,9 @@
-import { LockMode, raw } from "@mikro-orm/core";
+import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
 import { mutate } from "../changes/mutate.ts";
 import { Session } from "../credentials/access-token/session-entity.ts";
 import { AuthError } from "../errors.ts";
-import { Organization } from "../organizations/organization-entity.ts";
 import { checkGrant } from "../permissions/grant.ts";
 import { Role } from "../permissions/role-entity.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -27,8 +26,9 @@ export async function updateUser(
 ): Promise<UserView> {
   const organizationId = oneOrganization(actor);
   return await mutate(storage, authorOf(actor), async (em) => {
-    // Two owners must not disable each other at the same time.
-    await em.findOne(Organization, { id: organizationId }, { lockMode: LockMode.PESSIMISTIC_WRITE });
+    // Two owners must not disable each other at the same time. What refers to the organization goes on:
+    // whoever is held while they create something would otherwise wait for us, and we for them.
+    await em.execute("select from organizations where id = ? for no key update", [organizationId]);
     const membership = await em.findOne(Membership, { organizationId, userId: id });
     const before = await viewOf(em, membership);
     if (disabled === undefined || disabled === before.disabled) {

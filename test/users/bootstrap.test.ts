@@ -148,3 +148,19 @@ test("it is recorded as the operator's doing, without the password", async () =>
     },
   ]);
 });
+
+test("those whom a new administrator replaces lose the platform's rights, on record and to the feed of changes", async () => {
+  await bootstrap(service.core, asked({ email: "before@acme.test" }));
+  await run("update users set password_expire_time = now() where email = 'before@acme.test'");
+  const [before] = await run("select id from users where email = 'before@acme.test'");
+  await bootstrap(service.core, asked({ email: "after@acme.test" }));
+  assert.deepEqual(await administrators(), [{ email: "after@acme.test" }]);
+  const id = String((before as { id: string }).id);
+  const told = await run(
+    `select (select tags from changes order by id desc limit 1) as tags,
+      (select detail -> 'replaced' from audit_events order by id desc limit 1) as replaced`,
+  );
+  const [{ tags, replaced }] = told as [{ tags: string[]; replaced: string[] }];
+  assert.ok(tags.includes(`user:${id}`));
+  assert.deepEqual(replaced, [id]);
+});

@@ -260,3 +260,68 @@ test("a first password that is too short is refused before anything is hashed or
   assert.equal(hashes, 0);
   assert.equal(await count("users where email = $1", [email]), 0);
 });
+
+test("whoever loses their rights while they create a user creates none, whatever they are", async () => {
+  const { core, organizationId } = service;
+  await addRole(core, { organizationId, name: "silent", permissions: ["calls.read"] });
+  const admin = await addUser(core, { organizationId, role: "admin", password });
+  const key = await addApiKey(core, {
+    organizationId,
+    owner: { userId: service.admin.id },
+    permissions: ["auth.users.write", "calls.read"],
+  });
+  const internal = await addServiceKey(core, { permissions: ["auth.users.write", "calls.read"] });
+  const run = (sql: string, id: string) => query(service.connection, sql, [id]);
+  const cases = [
+    {
+      headers: { authorization: `Bearer ${await service.logIn(admin.email, password.text)}` },
+      lose: () => run("update memberships set disable_time = now() where user_id = $1", admin.id),
+      reason: "USER_DISABLED",
+    },
+    {
+      headers: { "x-api-key": key.text },
+      lose: () => run("update api_keys set revoke_time = now() where id = $1", key.id),
+      reason: "API_KEY_REVOKED",
+    },
+    {
+      headers: { "x-internal-key": internal.text, "x-org-id": organizationId },
+      lose: () => run("update service_keys set revoke_time = now() where id = $1", internal.id),
+      reason: "SERVICE_KEY_REVOKED",
+    },
+  ] as const;
+  let gate: { begun: () => void; open: Promise<void> } | undefined;
+  // This replica stops between the decision about the actor and the transaction that follows from it.
+  const slow = await startService({
+    beside: service,
+    wrapCore: (own) => ({
+      ...own,
+      passwordHasher: {
+        ...own.passwordHasher,
+        async hash(text) {
+          gate?.begun();
+          await gate?.open;
+          return await own.passwordHasher.hash(text);
+        },
+      },
+    }),
+  });
+  try {
+    for (const { headers, lose, reason } of cases) {
+      const email = freshEmail();
+      const [begun, open] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      gate = { begun: begun.resolve, open: open.promise };
+      const made = reasonOf(
+        slow
+          .client(UserService, headers)
+          .createUser({ email, displayName: "Ann", role: "silent", password: FIRST }),
+      );
+      await Promise.race([begun.promise, made]);
+      await lose();
+      open.resolve();
+      assert.equal(await made, reason);
+      assert.equal(await count("users where email = $1", [email]), 0);
+    }
+  } finally {
+    await slow.stop();
+  }
+});

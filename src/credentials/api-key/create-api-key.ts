@@ -2,10 +2,10 @@ import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf, oneOrganization } from "../../authenticate/actor.ts";
 import type { Decision } from "../../authenticate/decision.ts";
+import { holdActor } from "../../authenticate/hold-actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
-import { holdMaker } from "../hold-maker.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { ApiKey, ApiKeySlot } from "./api-key-entity.ts";
@@ -38,7 +38,7 @@ export async function createApiKey(
   const minted = mintKey(parts.prefix, asked.environment);
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {
-    await holdMaker(em, actor.decision.principal);
+    await holdActor(em, actor);
     const apiKey = await insertApiKey(em, parts.keyHasher, minted, {
       ...asked,
       permissions,

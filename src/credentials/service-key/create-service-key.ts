@@ -1,12 +1,12 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
+import { holdActor } from "../../authenticate/hold-actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { violates } from "../../storage/storage-error.ts";
-import { holdMaker } from "../hold-maker.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { type ServiceKeyView, viewOf } from "./read-service-keys.ts";
@@ -38,7 +38,7 @@ export async function createServiceKey(
   const minted = mintKey(SERVICE_KEY_PREFIX);
   try {
     return await mutate(parts.storage, authorOf(actor), async (em) => {
-      await holdMaker(em, actor.decision.principal);
+      await holdActor(em, actor);
       const key = await insertServiceKey(em, parts.keyHasher, minted, {
         ...asked,
         permissions,

@@ -9,7 +9,7 @@ const HEIGHTS: readonly (readonly RegExp[])[] = [
   [/^app\.ts$/, /^entities\.ts$/],
   [/^server\//],
   [/^(authenticate|audit|changes|credentials|organizations|permissions|users)\//],
-  [/^(storage\/|errors\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],
+  [/^(storage\/|errors\.ts$|uuid\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],
 ];
 
 interface SourceFile {

@@ -1,6 +1,7 @@
 import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { Scheme } from "../credentials/scheme.ts";
 import { AuthError } from "../errors.ts";
+import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
 
@@ -11,8 +12,6 @@ import type { Decision, Identity, Question } from "./decision.ts";
  * itself failed. What is not a decision is neither a refusal nor an allowance.
  */
 export type Authenticate = (question: Question) => Promise<Decision>;
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 export function createAuthenticate(schemes: readonly Scheme[]): Authenticate {
   return async (question) => {
@@ -42,10 +41,10 @@ async function decide(schemes: readonly Scheme[], question: Question): Promise<D
 
 /** The organization that is asked about: the same, whoever names it. Empty: none is named. */
 function namedOrganization(inHeader: string, { organizationId, callerOrganizationId }: Question): string {
-  if (organizationId !== "" && !UUID.test(organizationId)) {
+  const inRequest = organizationId.toLowerCase();
+  if (inRequest !== "" && !isUuid(inRequest)) {
     throw new AuthError("ORGANIZATION_ID_INVALID");
   }
-  const inRequest = organizationId.toLowerCase();
   if (inHeader !== "" && inRequest !== "" && inHeader !== inRequest) {
     throw new AuthError("ORGANIZATION_AMBIGUOUS");
   }

@@ -1,4 +1,5 @@
 import { AuthError } from "../errors.ts";
+import { isUuid } from "../uuid.ts";
 import type { Actor } from "./actor.ts";
 import type { Decision } from "./decision.ts";
 
@@ -21,8 +22,6 @@ export interface Subject {
   readonly id: string;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
 /**
  * Whether a call may be made, and how far it reaches. An actor's own organization bounds it, unless the
  * method's rule has a PLATFORM permission that the actor holds, or the actor is a service that named none.
@@ -32,7 +31,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 export function authorize(rule: PermissionRule, decision: Decision, subject: Subject): Actor {
   const { principal, organization, permissions } = decision;
   const named = subject.organizationId;
-  if (named !== "" && !UUID.test(named)) {
+  if (named !== "" && !isUuid(named)) {
     throw new AuthError("ORGANIZATION_ID_INVALID");
   }
   const forPlatform = rule.platformName !== "" && permissions.has(rule.platformName);

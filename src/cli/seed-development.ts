@@ -14,6 +14,7 @@ import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-k
 import { SERVICE_KEY_PREFIX } from "../credentials/service-key/service-key-scheme.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
+import { LOCKS } from "../storage/locks.ts";
 import { canonical } from "../users/canonical.ts";
 import { makeAdministrator } from "../users/make-administrator.ts";
 import { CommandError } from "./failure.ts";
@@ -22,8 +23,6 @@ import { writePrivateFile } from "./private-file.ts";
 const ORGANIZATION = "acme";
 const EMAIL = "admin@acme.test";
 const NAME = "development";
-/** Any number that nobody else locks in this database. */
-const LOCK = 0x4c61_6465;
 
 /** What `dev.json` holds. */
 export interface DevCredentials {
@@ -53,7 +52,7 @@ export async function seedDevelopment(
 ): Promise<SeededDevelopment> {
   const path = join(options.directory, "dev.json");
   return await mutate(core.storage, { type: "operator", id: "npm start" }, async (em) => {
-    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.seedDevelopment]);
     const kept = await readCredentials(path);
     const existing = await em.findOne(Organization, { nameKey: canonical(ORGANIZATION) });
     const credentials: DevCredentials = {

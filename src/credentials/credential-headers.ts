@@ -1,4 +1,5 @@
 import { AuthError } from "../errors.ts";
+import { isUuid } from "../uuid.ts";
 
 /** One header field as it was received. */
 export interface HeaderField {
@@ -39,8 +40,6 @@ const NAME = /^:?[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const AUTHORIZATION_VALUE = /^([A-Za-z][A-Za-z0-9-]*)(?:[ \t]+([^ \t].*))?$/;
 const TOKEN68 = /^[A-Za-z0-9._~+/-]+=*$/;
 const PARAMETER = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=/;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
 /**
  * Finds the one credential in the raw headers of a request. Names are compared without regard to case,
  * values to the byte. Whatever can be read in two ways is refused, never resolved:
@@ -189,12 +188,12 @@ function readOrganizationId(value: string | undefined): string {
   if (value === undefined) {
     return "";
   }
-  const id = trimSpace(value);
+  const id = trimSpace(value).toLowerCase();
   if (id.includes(",")) {
     throw new AuthError("ORGANIZATION_AMBIGUOUS");
   }
-  if (!UUID.test(id)) {
+  if (!isUuid(id)) {
     throw new AuthError("ORGANIZATION_ID_INVALID");
   }
-  return id.toLowerCase();
+  return id;
 }

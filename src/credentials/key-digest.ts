@@ -1,12 +1,11 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
+import { LOCKS } from "../storage/locks.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Seal } from "../storage/seal.ts";
 import { Pepper } from "./pepper-entity.ts";
 
 const PEPPER_BYTES = 32;
-/** Any number that nobody else locks in this database. */
-const LOCK = 0x4c61_7065;
 
 /** What is kept of a key's secret. */
 export interface KeyDigest {
@@ -31,7 +30,7 @@ export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHa
   const place = (id: string) => `peppers/${id}`;
 
   const current = await storage.fork().transactional(async (em) => {
-    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.pepper]);
     const [newest] = await em.findAll(Pepper, { orderBy: { id: "desc" }, limit: 1 });
     if (newest !== undefined) {
       return newest;

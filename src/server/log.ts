@@ -1,5 +1,6 @@
 import { type DestinationStream, type Logger, pino } from "pino";
 import pinoPretty from "pino-pretty";
+import { rootCause } from "../storage/storage-error.ts";
 
 /** What looks like a secret of ours, wherever it stands. */
 const SECRETS = [
@@ -27,10 +28,7 @@ export function createLog(level: string, destination: DestinationStream): Logger
  * the ORM repeats with its values.
  */
 export function describeError(thrown: unknown): Record<string, unknown> {
-  let error = thrown;
-  for (let depth = 0; error instanceof Error && error.cause instanceof Error && depth < 8; depth++) {
-    error = error.cause;
-  }
+  const error = rootCause(thrown);
   if (!(error instanceof Error)) {
     return { message: redact(String(error)) };
   }

@@ -2,13 +2,13 @@ import { Migrator } from "@mikro-orm/migrations";
 import { MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
 import { Client } from "pg";
 import type { DatabaseConnection } from "./database-connection.ts";
+import { LOCKS } from "./locks.ts";
 import { Initial } from "./migrations/0001-initial.ts";
+import { rootCause } from "./storage-error.ts";
 
 /** In their order. A released migration never changes, and each leaves the version before it working. */
 const MIGRATIONS = [{ name: "0001-initial", class: Initial }];
 
-/** Any number that nobody else locks in this database. */
-const LOCK = 0x4c61_7463;
 /** Where the ORM keeps the names of the migrations that were run. */
 const TABLE = "latchkey_migrations";
 const OLDEST_SERVER = 150_000;
@@ -38,7 +38,7 @@ export async function migrate(connection: DatabaseConnection, mode: DeploymentMo
     throw new DatabaseUnusable(`cannot connect to the database: ${reasonOf(error)}`, { cause: error });
   }
   try {
-    await client.query("select pg_advisory_lock($1)", [LOCK]);
+    await client.query("select pg_advisory_lock($1)", [LOCKS.migrate]);
     await refuseUnlessOurs(client, mode);
     const names = await runPending(connection);
     await client.query("insert into latchkey_deployment (mode) values ($1) on conflict do nothing", [mode]);
@@ -107,15 +107,6 @@ async function runPending(connection: DatabaseConnection): Promise<string[]> {
 }
 
 function reasonOf(error: unknown): string {
-  // The ORM repeats the statement around what the server said, and several addresses of one host make one
-  // AggregateError, whose own message is empty.
-  let first = error;
-  for (let depth = 0; first instanceof Error && depth < 8; depth++) {
-    const inner: unknown = first instanceof AggregateError ? first.errors[0] : first.cause;
-    if (!(inner instanceof Error)) {
-      return first.message;
-    }
-    first = inner;
-  }
-  return String(first);
+  const cause = rootCause(error);
+  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -88,8 +88,8 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
   for (const each of [pool, canceller]) {
     each.on("error", onIdleError);
     each.on("connect", (client) => client.on("error", () => {}));
-    discardSuspects(each);
   }
+  discardSuspects(pool);
 
   return {
     fork: () => orm.em.fork(),

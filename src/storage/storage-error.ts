@@ -34,9 +34,19 @@ export function violates(error: unknown, constraint: string): boolean {
   return causes(error).some((cause) => "constraint" in cause && cause.constraint === constraint);
 }
 
+/**
+ * What went wrong first: of what the ORM throws, the server's own error, without the statement and the values
+ * that the ORM repeats around it.
+ */
+export function rootCause(error: unknown): unknown {
+  return causes(error).at(-1) ?? error;
+}
+
 function causes(error: unknown): Error[] {
   const chain: Error[] = [];
-  for (let at = error; at instanceof Error && chain.length < 8; at = at.cause) {
+  // Several addresses of one host make one AggregateError, whose own message is empty.
+  const inner = (outer: Error) => (outer instanceof AggregateError ? outer.errors[0] : outer.cause);
+  for (let at = error; at instanceof Error && chain.length < 8; at = inner(at)) {
     chain.push(at);
   }
   return chain;

@@ -2,14 +2,13 @@ import type { EntityManager } from "@mikro-orm/postgresql";
 import { mutate, type Tag } from "../changes/mutate.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
+import { LOCKS } from "../storage/locks.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
 import { makeAdministrator } from "./make-administrator.ts";
 import type { PasswordHasher } from "./password.ts";
 import { User } from "./user-entity.ts";
 
-/** Any number that nobody else locks in this database. */
-const LOCK = 0x4c61_6273;
 const ONE_TIME_MILLIS = 24 * 60 * 60 * 1000;
 const EMAIL = /^[^\s@\p{C}]{1,64}@[^\s@\p{C}]{1,189}$/u;
 const NAME = /^[^\p{C}\p{Z}]([^\p{C}]{0,98}[^\p{C}\p{Z}])?$/u;
@@ -37,7 +36,7 @@ export async function bootstrap(
   }
   const passwordHash = await parts.passwordHasher.hash(asked.password);
   return await mutate(parts.storage, { type: "operator", id: "bootstrap" }, async (em) => {
-    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.bootstrap]);
     const { email } = asked;
     if (await someAdministratorCanLogIn(em)) {
       throw new BootstrapRefused("there is an administrator already; ask them");

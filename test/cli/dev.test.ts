@@ -36,10 +36,10 @@ import {
   refusals,
   run,
   temporaryFolder,
-  until,
 } from "../support/process.ts";
 import { reasonOf } from "../support/refusal.ts";
 import { ApiKeyService, AuthenticationService, TokenService } from "../support/service.ts";
+import { until } from "../support/until.ts";
 import { lockTable } from "./lock-table.ts";
 
 /** How long what a process leaves behind may take to end. */

@@ -1,7 +1,8 @@
 import type { TestContext } from "node:test";
 import { Client } from "pg";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
-import { cleanup, until } from "../support/process.ts";
+import { cleanup } from "../support/process.ts";
+import { until } from "../support/until.ts";
 
 /** Makes whoever reads a table wait. */
 export async function lockTable(t: TestContext, database: DatabaseConnection, table: string) {

@@ -4,7 +4,8 @@ import { Client } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { createDatabase, query, urlOf } from "../support/cluster.ts";
-import { cleanup, latchkey, type Running, refusal, refusals, until } from "../support/process.ts";
+import { cleanup, latchkey, type Running, refusal, refusals } from "../support/process.ts";
+import { until } from "../support/until.ts";
 
 describe("latchkey migrate", { concurrency: 3 }, () => {
   let expected: string[];

@@ -17,7 +17,6 @@ import {
   type Running,
   refusal,
   refusals,
-  until,
   within,
 } from "../support/process.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
@@ -28,6 +27,7 @@ import {
   type TestService,
   TokenService,
 } from "../support/service.ts";
+import { until } from "../support/until.ts";
 import { type DatabaseProxy, startProxy } from "./database-proxy.ts";
 import { type FakePostgresOptions, startFakePostgres } from "./fake-postgres.ts";
 import { lockTable } from "./lock-table.ts";

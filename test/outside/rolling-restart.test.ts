@@ -72,7 +72,7 @@ describe("replicas that are replaced one by one under load, behind HAProxy", () 
       );
     const serve = async (port: number): Promise<Running> => {
       const replica = latchkey(stack, ["serve"], { env: { ...env, LATCHKEY_PORT: String(port) } });
-      await until(`the replica on ${port} is ready`, () => isReady(port), 30_000);
+      await until(`the replica on ${port} is ready`, () => isReady(port));
       return replica;
     };
     const ports = [await freePort(), await freePort()];

@@ -12,12 +12,10 @@ import { fileURLToPath } from "node:url";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { PATIENCE, until } from "./until.ts";
 
 /** The folder of the project. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-
-/** How long anything may take that is expected to happen, in milliseconds: for a machine that is busy. */
-const PATIENCE = 30_000;
 
 const stacks = new WeakMap<TestContext, AsyncDisposableStack>();
 
@@ -30,21 +28,6 @@ export function cleanup(t: TestContext): AsyncDisposableStack {
     t.after(() => stack?.disposeAsync());
   }
   return stack;
-}
-
-/** Waits until something holds, and fails after a while. */
-export async function until(
-  what: string,
-  holds: () => unknown,
-  { within: millis = PATIENCE }: { readonly within?: number } = {},
-): Promise<void> {
-  const deadline = Date.now() + millis;
-  while (!(await holds())) {
-    if (Date.now() > deadline) {
-      assert.fail(`waited ${millis} ms until ${what}`);
-    }
-    await delay(20);
-  }
 }
 
 /** What the promise gives, which must not take longer. */

@@ -1,17 +1,19 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 
+/** How long anything may take that is expected to happen, in milliseconds: for a machine that is busy. */
+export const PATIENCE = 30_000;
 const EVERY_MILLIS = 20;
 
-/** Waits for a condition, and fails where it has not come true in time. */
+/** Waits until something holds, and fails after a while. */
 export async function until(
   what: string,
-  isTrue: () => boolean | Promise<boolean>,
-  withinMillis = 10_000,
+  holds: () => unknown,
+  { within: millis = PATIENCE }: { readonly within?: number } = {},
 ): Promise<void> {
-  const deadline = performance.now() + withinMillis;
-  while (!(await isTrue())) {
-    assert.ok(performance.now() < deadline, `waited ${withinMillis} ms for: ${what}`);
+  const deadline = performance.now() + millis;
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, `waited ${millis} ms until ${what}`);
     await delay(EVERY_MILLIS);
   }
 }

@@ -1,12 +1,11 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { calculateJwkThumbprint, type JWK } from "jose";
+import { LOCKS } from "../../storage/locks.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Seal } from "../../storage/seal.ts";
 import { SigningKey } from "./signing-key-entity.ts";
 import { type VerificationKey, verificationKey } from "./verify-token.ts";
 
-/** Any number that nobody else locks in this database. */
-const LOCK = 0x4c61_736b;
 const ALGORITHM = "ES256";
 
 export interface SigningKeys {
@@ -22,7 +21,7 @@ export async function loadSigningKeys(storage: Storage, seal: Seal): Promise<Sig
   const place = (kid: string) => `signing_keys/${kid}`;
 
   const rows = await storage.fork().transactional(async (em) => {
-    await em.execute("select pg_advisory_xact_lock(?)", [LOCK]);
+    await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.signingKey]);
     const found = await em.find(SigningKey, { revokeTime: null }, { orderBy: { createTime: "desc" } });
     if (found.length > 0) {
       return found;

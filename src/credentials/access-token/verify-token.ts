@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { errors, jwtVerify } from "jose";
 import { AuthError } from "../../errors.ts";
+import { isUuid } from "../../uuid.ts";
 
 /** How far this machine's clock may be from the issuer's, in seconds (RFC 7519 section 4.1.4). */
 const LEEWAY_SECONDS = 30;
@@ -9,8 +10,6 @@ const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const TYPE = "at+jwt";
 const HEADER_NAMES = new Set(["alg", "kid", "typ"]);
 const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
 /** A public key and the one algorithm that it is used with. */
 export interface VerificationKey {
   readonly algorithm: string;
@@ -26,7 +25,6 @@ export interface TokenOutline {
 /** The claims that count. What else a token says (`org`, `role`) informs; live state decides. */
 export interface TokenClaims {
   readonly subject: string;
-  readonly sessionId: string;
 }
 
 export interface TokenVerifier {
@@ -61,7 +59,7 @@ export function createTokenVerifier(options: {
         if (typeof payload.jti !== "string" || payload.jti === "") {
           throw new AuthError("TOKEN_INVALID");
         }
-        return { subject: payload.sub ?? "", sessionId: String(payload["sid"]) };
+        return { subject: payload.sub ?? "" };
       } catch (error) {
         throw refusalOf(error);
       }
@@ -94,7 +92,7 @@ export function outlineToken(text: string): TokenOutline | undefined {
     typeof kid === "string" &&
     THUMBPRINT.test(kid) &&
     typeof sid === "string" &&
-    UUID.test(sid);
+    isUuid(sid);
   return wellFormed ? { kid, sessionId: sid } : undefined;
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { basename, dirname, join, normalize } from "node:path";
 import { test } from "node:test";
 
 /** Where files stand, the highest first: a file imports from its own height and below. */
@@ -20,12 +20,14 @@ interface SourceFile {
   readonly text: string;
 }
 
+const isGenerated = (path: string): boolean => /(^|\/)gen\//.test(path);
+
 const sources: SourceFile[] = globSync("src/**/*.ts")
   .map((path) => path.replace(/^src\//, ""))
-  .filter((path) => !path.startsWith("gen/"))
+  .filter((path) => !isGenerated(path))
   .map((path) => {
     const text = readFileSync(join("src", path), "utf8");
-    const imports = [...text.matchAll(/(?:from|import) "([^"]+)"/g)].map(([, name = ""]) => name);
+    const imports = [...text.matchAll(/(?:^import| from) "([^"]+)"/gm)].map(([, name = ""]) => name);
     return {
       path,
       text,
@@ -62,23 +64,30 @@ test("only services, doors and the command line see generated code or Connect", 
       .filter(({ path }) => !mayKnow.test(path))
       .flatMap(({ path, files, packages }) =>
         [
-          ...files.filter((file) => file.startsWith("gen/")),
+          ...files.filter(isGenerated),
           ...packages.filter((name) => /^@(connectrpc|bufbuild)\//.test(name)),
         ].map((name) => `${path} → ${name}`),
       ),
   );
 });
 
-test("the health and reflection packages know nothing of Latchkey", () => {
+test("what is published by itself imports its own files and its peer dependencies, nothing else", () => {
+  const published = globSync("src/*/package.json").map((manifest) => ({
+    folder: `${basename(dirname(manifest))}/`,
+    peers: Object.keys(JSON.parse(readFileSync(manifest, "utf8")).peerDependencies),
+  }));
+  assert.deepEqual(published.map(({ folder }) => folder).sort(), ["grpc-health/", "grpc-reflection/"]);
   none(
-    sources.flatMap(({ path, files }) => {
-      const own = /^grpc-(health|reflection)\//.exec(path)?.[0];
-      return own === undefined
-        ? []
-        : files
-            .filter((file) => !file.startsWith(own) && !file.startsWith("gen/grpc/"))
-            .map((file) => `${path} → ${file}`);
-    }),
+    published.flatMap(({ folder, peers }) =>
+      sources
+        .filter(({ path }) => path.startsWith(folder))
+        .flatMap(({ path, files, packages }) =>
+          [
+            ...files.filter((file) => !file.startsWith(folder)),
+            ...packages.filter((name) => !peers.includes(name.split("/", 2).join("/"))),
+          ].map((name) => `${path} → ${name}`),
+        ),
+    ),
   );
 });
 

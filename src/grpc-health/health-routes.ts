@@ -1,8 +1,8 @@
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
-import { Health, HealthCheckResponse_ServingStatus as Status } from "../gen/grpc/health/v1/health_pb.ts";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "./gen/grpc/health/v1/health_pb.ts";
 import type { HealthStatus } from "./health-status.ts";
 
-/** The most services that `List` answers with; grpc-go draws the same line. */
+/** The most services that `List` answers with: the comments of health.proto draw the line. */
 const maxListedServices = 100;
 
 /** The longest name of a service not known to the server that can be watched: each open watch holds its own. */

@@ -1,4 +1,5 @@
-import { type DescFile, toBinary } from "@bufbuild/protobuf";
+import { type DescFile, ScalarType, toBinary } from "@bufbuild/protobuf";
+import { scalarEquals } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { extensionsOfFile, symbolsOfFile } from "./declarations.ts";
 
@@ -59,7 +60,8 @@ export class DescriptorIndex {
     const bytes = toBinary(FileDescriptorProtoSchema, proto);
     const known = this.#files.get(proto.name);
     if (known !== undefined) {
-      if (Buffer.compare(known.bytes, bytes) !== 0 && !proto.name.startsWith("google/protobuf/")) {
+      const isSame = scalarEquals(ScalarType.BYTES, known.bytes, bytes);
+      if (!isSame && !proto.name.startsWith("google/protobuf/")) {
         throw new Error(`two different files are named ${proto.name}`);
       }
       return known;

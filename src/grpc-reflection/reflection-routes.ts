@@ -1,8 +1,8 @@
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import * as v1 from "../gen/grpc/reflection/v1/reflection_pb.ts";
-import * as v1alpha from "../gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { DescriptorIndex, type IndexedFile } from "./descriptor-index.ts";
+import * as v1 from "./gen/grpc/reflection/v1/reflection_pb.ts";
+import * as v1alpha from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { untilAborted } from "./until-aborted.ts";
 
 /** A request of either version; they differ in nothing but the names of their types. */

@@ -14,7 +14,7 @@ import {
 import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
-} from "../../src/gen/grpc/health/v1/health_pb.ts";
+} from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
 import { HealthStatus, healthRoutes } from "../../src/grpc-health/index.ts";
 import { serveHttp1, serveHttp2 } from "./live-server.ts";
 import { openWatches } from "./open-watches.ts";

@@ -4,7 +4,7 @@ import { Code, ConnectError, createClient, createRouterTransport } from "@connec
 import {
   Health,
   HealthCheckResponse_ServingStatus as Status,
-} from "../../src/gen/grpc/health/v1/health_pb.ts";
+} from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
 import { type HealthRoutesOptions, HealthStatus, healthRoutes } from "../../src/grpc-health/index.ts";
 import { openWatches } from "./open-watches.ts";
 

@@ -10,12 +10,12 @@ import { promisify } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { HealthStatus, healthRoutes } from "../../src/grpc-health/index.ts";
 import {
   ServerReflection,
   type ServerReflectionRequest,
   ServerReflectionRequestSchema,
-} from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
-import { HealthStatus, healthRoutes } from "../../src/grpc-health/index.ts";
+} from "../../src/grpc-reflection/gen/grpc/reflection/v1/reflection_pb.ts";
 import { reflectionRoutes } from "../../src/grpc-reflection/index.ts";
 import { serveHttp2 } from "../grpc-health/live-server.ts";
 import { buf, fixtureFile, fixtureService } from "./fixture-files.ts";

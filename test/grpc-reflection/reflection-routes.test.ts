@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
-import { Health } from "../../src/gen/grpc/health/v1/health_pb.ts";
-import * as v1 from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
-import * as v1alpha from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { Health } from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
+import * as v1 from "../../src/grpc-reflection/gen/grpc/reflection/v1/reflection_pb.ts";
+import * as v1alpha from "../../src/grpc-reflection/gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { reflectionRoutes } from "../../src/grpc-reflection/index.ts";
 import { fixtureFile, fixtureService } from "./fixture-files.ts";
 

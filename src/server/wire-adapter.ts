@@ -1,6 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { Code, ConnectError, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  createConnectRouter,
+  createContextValues,
+} from "@connectrpc/connect";
 import type { UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import {
   type ConnectNodeAdapterOptions,
@@ -14,11 +20,15 @@ import { wireCallKey } from "./wire-call.ts";
 import { wireInterceptor } from "./wire-fault.ts";
 import { formatOf, GET_FORMAT, type WireFormat } from "./wire-format.ts";
 import { createWireHandler } from "./wire-handler.ts";
-import { refuse, refuseHttp, WireRefusal } from "./wire-refusal.ts";
+import { type RefusedAnswer, refuse, refuseHttp, WireRefusal } from "./wire-refusal.ts";
 import { textAnswer } from "./wire-text.ts";
+import { trailersOnly } from "./wire-trailers-only.ts";
 
 export type WireAdapterOptions = Omit<ConnectNodeAdapterOptions, "requestGate" | "requestPathPrefix"> &
-  Required<Pick<ConnectNodeAdapterOptions, "fallback">>;
+  Required<Pick<ConnectNodeAdapterOptions, "fallback">> & {
+    /** Told of each call that is refused before the interceptors see it; may add headers to the answer. */
+    readonly onRefused?: (refused: { values: ContextValues; path: string; answer: RefusedAnswer }) => void;
+  };
 
 /**
  * Does what connectNodeAdapter() does, and gives to wrong input the answer that its protocol publishes
@@ -46,29 +56,36 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
   );
 
   return async (request, response) => {
+    const contextValues = options.contextValues?.(request) ?? createContextValues();
+    const path = toOriginForm(request).split("?", 1)[0] ?? "";
+    const note = (answer: UniversalServerResponse | RefusedAnswer) => {
+      if ("refusal" in answer) {
+        options.onRefused?.({ values: contextValues, path, answer });
+      }
+      return answer;
+    };
     if (fieldsOf(request, "host").length > 1) {
-      await send(refuseHttp(400), response);
+      await send(note(refuseHttp(400)), response);
       return;
     }
-    const path = toOriginForm(request).split("?", 1)[0] ?? "";
     const method = methods.get(path);
     const format = formatOf(fieldsOf(request, "content-type").join(", "));
     if (method === undefined && !isCall(request, path, format)) {
       options.fallback(request, response);
       return;
     }
-    const contextValues = options.contextValues?.(request) ?? createContextValues();
     let call: UniversalServerRequest;
     try {
       call = universalRequestFromNodeRequest(request, response, undefined, contextValues);
     } catch {
       // The authority is missing, as HTTP/1.0 allows, or malformed (RFC 9112 section 3.2).
-      await send(refuseHttp(400), response);
+      await send(note(refuseHttp(400)), response);
       return;
     }
     const answer = method === undefined ? unknownMethod(call, format) : await method(call, request, format);
     const accept = call.header.get("accept") ?? "";
-    await send(textAnswer(answer, accept, format?.isText ?? false), response);
+    const told = format?.protocol === "grpc" ? await trailersOnly(note(answer)) : note(answer);
+    await send(textAnswer(told, accept, format?.isText ?? false), response);
   };
 }
 
@@ -76,6 +93,15 @@ async function send(
   answer: UniversalServerResponse,
   response: ServerResponse | Http2ServerResponse,
 ): Promise<void> {
+  if (answer.body === undefined && answer.trailer === undefined) {
+    // Not writeHead(): that sends headers which say that something follows.
+    response.statusCode = answer.status;
+    answer.header?.forEach((value, name) => {
+      response.setHeader(name, value);
+    });
+    response.end();
+    return;
+  }
   // What cannot be written because the client has gone is no news.
   let isGone = false;
   response.once("close", () => {
@@ -126,10 +152,7 @@ function isCall(
   );
 }
 
-function unknownMethod(
-  call: UniversalServerRequest,
-  format: WireFormat = GET_FORMAT,
-): UniversalServerResponse {
+function unknownMethod(call: UniversalServerRequest, format: WireFormat = GET_FORMAT): RefusedAnswer {
   if (format.protocol === "grpc" && call.httpVersion.startsWith("1.")) {
     return refuseHttp(505);
   }

@@ -8,7 +8,7 @@ import { checkEnvelopes, readBody } from "./wire-body.ts";
 import { type WireCall, wireCallKey } from "./wire-call.ts";
 import { refusalOf } from "./wire-fault.ts";
 import { contentTypesOf, GET_FORMAT, type WireFormat } from "./wire-format.ts";
-import { refuse, refuseHttp } from "./wire-refusal.ts";
+import { type RefusedAnswer, refuse, refuseHttp } from "./wire-refusal.ts";
 import { callFault, queryFault } from "./wire-request.ts";
 import { decodeText } from "./wire-text.ts";
 
@@ -17,7 +17,7 @@ export type WireHandler = (
   request: UniversalServerRequest,
   body: Readable,
   format: WireFormat | undefined,
-) => Promise<UniversalServerResponse>;
+) => Promise<UniversalServerResponse | RefusedAnswer>;
 
 /**
  * Puts a method's handler behind what is to be answered before Connect sees a call, and answers again where
@@ -34,7 +34,7 @@ export function createWireHandler(handler: UniversalHandler, encodings: readonly
   function negotiate(
     request: UniversalServerRequest,
     posted: WireFormat | undefined,
-  ): WireFormat | UniversalServerResponse {
+  ): WireFormat | RefusedAnswer {
     if (!handler.allowedMethods.includes(request.method)) {
       return refuseHttp(405, { allow: allowed });
     }

@@ -1,4 +1,4 @@
-import { type Code, ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   encodeEnvelope,
@@ -28,6 +28,12 @@ export class WireRefusal extends ConnectError {
   }
 }
 
+/** An answer that was given before the interceptors saw the call. */
+export interface RefusedAnswer extends UniversalServerResponse {
+  /** Why, for the log: a code, or HTTP's status where the request was no call. */
+  readonly refusal: string;
+}
+
 /**
  * Answers a call with an error in the form of its protocol, before anything else was answered.
  *
@@ -37,7 +43,11 @@ export function refuse(
   format: WireFormat,
   refusal: WireRefusal,
   status: number = codeToHttpStatus(refusal.code),
-): UniversalServerResponse {
+): RefusedAnswer {
+  return { ...answerOf(format, refusal, status), refusal: Code[refusal.code] };
+}
+
+function answerOf(format: WireFormat, refusal: WireRefusal, status: number): UniversalServerResponse {
   const header = new Headers(refusal.metadata);
   const error = new ConnectError(refusal.rawMessage, refusal.code);
   switch (format.protocol) {
@@ -64,6 +74,6 @@ export function refuse(
 }
 
 /** Refuses a request that is no call, in HTTP's own terms. */
-export function refuseHttp(status: number, header: Record<string, string> = {}): UniversalServerResponse {
-  return { status, header: new Headers({ ...header, "content-length": "0" }) };
+export function refuseHttp(status: number, header: Record<string, string> = {}): RefusedAnswer {
+  return { status, header: new Headers({ ...header, "content-length": "0" }), refusal: `HTTP ${status}` };
 }

@@ -3,7 +3,7 @@ import { after, before, describe, test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import fc from "fast-check";
 import { RequestInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
-import { Health } from "../../src/gen/grpc/health/v1/health_pb.ts";
+import { Health } from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
 import { createLog, describeError, redact } from "../../src/server/log.ts";
 import { requestIdOf } from "../../src/server/request-id.ts";
 import {

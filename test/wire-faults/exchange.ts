@@ -24,6 +24,8 @@ export interface RawAnswer {
   readonly headers: Headers;
   readonly body: Buffer;
   readonly trailers: Headers;
+  /** Whether HTTP/2's first headers ended the stream: gRPC's "Trailers-Only". */
+  readonly isTrailersOnly?: boolean;
   /** How HTTP/2 ended the stream, where not as it should. */
   readonly reset: string;
   /** Whether the connection then serves another request. Undefined: one of them has ended it. */
@@ -170,8 +172,9 @@ async function readHttp2(session: ClientHttp2Session, request: RawRequest): Prom
     fields[name] = before === undefined ? value : [before, value].flat();
   }
   const stream = session.request(fields, { endStream: false });
-  const answer = { status: 0, headers: new Headers(), trailers: new Headers() };
-  stream.on("response", (received) => {
+  const answer = { status: 0, headers: new Headers(), trailers: new Headers(), isTrailersOnly: false };
+  stream.on("response", (received, flags) => {
+    answer.isTrailersOnly = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     answer.status = received[":status"] ?? 0;
     answer.headers = webHeaders(received);
   });

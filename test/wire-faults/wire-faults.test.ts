@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, mock, test } from "node:test";
 import { startService, type TestService } from "../support/service.ts";
-import { exchangeHttp1, exchangeHttp2 } from "./exchange.ts";
+import { exchangeHttp1, exchangeHttp2, type RawAnswer } from "./exchange.ts";
 import {
   type Answer,
   type CallKind,
@@ -37,7 +37,17 @@ for (const { title, faults } of FAULTS) {
       assert.notEqual(all.length, 0);
       for (const call of all) {
         await t.test(`${call.protocol}, ${call.kind}, HTTP/${call.http}`, async () => {
-          const outcome = await exchange(call, fault);
+          const logged = service.logged.length;
+          const raw = await exchange(call, fault);
+          const outcome = outcomeOf(call.protocol, raw);
+          if (call.http === "2" && call.protocol === "gRPC" && raw.body.length === 0 && outcome.code) {
+            assert.equal(raw.isTrailersOnly, outcome.code !== "ok", "what a client may try again");
+          }
+          isLoggedAsTold(
+            raw,
+            service.logged.slice(logged),
+            "code" in call.answer && call.answer.code !== "ok",
+          );
           assert.deepEqual(told(outcome, call.answer), expected(call.protocol, call.answer), outcome.message);
           leaksNothing(outcome);
           assert.notEqual(outcome.goesOn, false, "the connection serves no other call");
@@ -50,15 +60,6 @@ for (const { title, faults } of FAULTS) {
     });
   }
 }
-
-test("a stream that is refused is told the id that it is logged by", async () => {
-  const sent = { message: Buffer.of(0xff), headers: { "x-request-id": "the-call" } };
-  const request = requestOf("gRPC", "server stream", "2", sent, service.apiKey);
-  const { trailers } = await exchangeHttp2(service.port, request);
-  assert.equal(trailers.get("grpc-status"), String(CODES.invalid_argument.grpc));
-  assert.equal(trailers.get("x-request-id"), "the-call");
-  assert.ok(service.logged.some((line) => JSON.parse(line).requestId === "the-call"));
-});
 
 interface Call {
   readonly protocol: Protocol;
@@ -86,10 +87,10 @@ function callsOf({ answer, kinds, http }: Fault): Call[] {
   );
 }
 
-async function exchange({ protocol, kind, http }: Call, { sent }: Fault): Promise<Outcome> {
+async function exchange({ protocol, kind, http }: Call, { sent }: Fault): Promise<RawAnswer> {
   const request = requestOf(protocol, kind, http, sent, service.apiKey);
   const send = http === "2" ? exchangeHttp2 : exchangeHttp1;
-  return outcomeOf(protocol, await send(service.port, request));
+  return await send(service.port, request);
 }
 
 function told({ http, code, reset, headers, hasDetails }: Outcome, answer: Answer) {
@@ -114,6 +115,33 @@ function expected(protocol: Protocol, answer: Answer): ReturnType<typeof told> {
   }
   const http = answer.http ?? (protocol === "Connect unary" ? CODES[answer.code].http : 200);
   return { ...none, http, code: answer.code, headers };
+}
+
+/** Every call that is answered as one has a line in the log, and its client is told the id that is in it. */
+function isLoggedAsTold(
+  { headers, trailers, body }: RawAnswer,
+  lines: readonly string[],
+  isCall: boolean,
+): void {
+  const ids = lines
+    .map((line) => JSON.parse(line) as { requestId?: string })
+    .flatMap(({ requestId }) => requestId ?? []);
+  if (isCall) {
+    assert.equal(ids.length, 1, lines.join("\n"));
+  }
+  const text = body.toString("latin1");
+  const told = [
+    ...headers.values(),
+    ...trailers.values(),
+    text,
+    Buffer.from(text, "base64").toString("latin1"),
+  ];
+  for (const id of ids) {
+    assert.ok(
+      told.some((part) => part.includes(id)),
+      `${id} is not told`,
+    );
+  }
 }
 
 /** Neither what the client sent, nor where our code stands. */

@@ -11,6 +11,7 @@ import {
   PROTOCOLS,
   type Protocol,
 } from "../test/wire-faults/faults.ts";
+import { cliPage } from "./cli-page.ts";
 
 const MADE = "<!-- Made by `npm run generate`; a test fails where it is not up to date. -->";
 
@@ -30,6 +31,7 @@ const HTTP_STATUS: Readonly<Record<string, number>> = {
 /** The pages of docs/ that are made from the source, by file name. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   "access.md": accessPage,
+  "cli.md": () => `${MADE}\n\n${cliPage()}\n`,
   "configuration.md": configurationPage,
   "errors.md": errorsPage,
   "wire.md": wirePage,

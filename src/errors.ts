@@ -83,6 +83,37 @@ export const REASONS = {
     meaning: "The page token was altered, or belongs to another list.",
     example: "a changed `page_token`",
   },
+  OWNER_UNKNOWN: {
+    code: "invalid_argument",
+    message: "The organization has no active user of this id, to whom keys could belong.",
+    meaning: "The user to whom API keys are to belong is no active member of the organization.",
+    example: "`new_owner_id` of somebody who is disabled",
+  },
+  PERMISSION_RESERVED: {
+    code: "invalid_argument",
+    message: "Names that begin with `auth.` or `platform.` are Latchkey's own. Choose another.",
+    meaning: "A permission was to be defined under a name that is Latchkey's own.",
+    example: "`DefinePermission` of `auth.everything`",
+  },
+  KEY_FORMAT_INVALID: {
+    code: "invalid_argument",
+    message: "Keys of another system have a prefix that no key of Latchkey's has, and are longer than it.",
+    meaning: "The declared format of foreign keys is one of Latchkey's own, or holds no key.",
+    example: "`ImportApiKeys` with the prefix `ak_`",
+  },
+  KEY_HASH_INVALID: {
+    code: "invalid_argument",
+    message: "The hash is not one of the declared algorithm, or costs more than is allowed.",
+    meaning: "A hash to import has the wrong length or form, or costs more to check than is allowed.",
+    example: "20 bytes for SHA-256",
+  },
+  KEY_LOOKUP_PREFIX_INVALID: {
+    code: "invalid_argument",
+    message:
+      "A salted hash needs lookup_prefix: the first 8 to 32 characters of the key, as its format has them.",
+    meaning: "A salted hash to import has no lookup prefix, or one that no key of the format begins with.",
+    example: "bcrypt without `lookup_prefix`",
+  },
   PASSWORD_TOO_SHORT: {
     code: "invalid_argument",
     message: "The password is too short.",
@@ -124,6 +155,12 @@ export const REASONS = {
     message: "Whoever created the API key is no longer active. Have somebody else create another.",
     meaning: "The user who created the key is disabled, or the internal key that did has ended.",
     example: "a key of a disabled user",
+  },
+  API_KEY_ROTATED: {
+    code: "unauthenticated",
+    message: "A rotation has ended this secret of the API key. Use the new one.",
+    meaning: "The secret was replaced by a rotation, and the overlap is over.",
+    example: "the old secret after `FinishRotation`",
   },
   TOKEN_INVALID: {
     code: "unauthenticated",
@@ -172,6 +209,12 @@ export const REASONS = {
     message: "The internal key was revoked. Create another.",
     meaning: "The internal key was revoked.",
     example: "a key after `RevokeServiceKey`",
+  },
+  SERVICE_KEY_ROTATED: {
+    code: "unauthenticated",
+    message: "A rotation has ended this secret of the internal key. Use the new one.",
+    meaning: "The secret was replaced by a rotation, and the overlap is over.",
+    example: "the old secret after `FinishServiceKeyRotation`",
   },
   USER_DISABLED: {
     code: "unauthenticated",
@@ -240,6 +283,42 @@ export const REASONS = {
       "The caller of `Authenticate`, not its subject, is refused. The metadata's `caller_reason` says why.",
     example: "`Authenticate` without a credential of one's own",
   },
+  IDEMPOTENCY_KEY_REUSED: {
+    code: "failed_precondition",
+    message: "The idempotency key was used for another request. Use a new one for each.",
+    meaning: "The same caller used the idempotency key within 10 minutes with another request.",
+    example: "a retry with another name",
+  },
+  KEY_NOT_ACTIVE: {
+    code: "failed_precondition",
+    message: "The key was revoked, or has expired, and cannot be changed so. Create another.",
+    meaning: "A key that was revoked was to be changed, or one that has expired to be rotated.",
+    example: "`RotateApiKey` of a revoked key",
+  },
+  ROTATION_IN_PROGRESS: {
+    code: "failed_precondition",
+    message: "A rotation is going on. Finish or cancel it first.",
+    meaning: "Both secrets of the key work, so there is no place for a third.",
+    example: "`RotateApiKey` twice",
+  },
+  ROTATION_NOT_IN_PROGRESS: {
+    code: "failed_precondition",
+    message: "No rotation is going on: the key has one secret that works.",
+    meaning: "There is no rotation to finish or to cancel.",
+    example: "`FinishRotation` twice",
+  },
+  ROLE_BUILT_IN: {
+    code: "failed_precondition",
+    message: "The built-in roles stay as they are. Create another role.",
+    meaning: "A built-in role was to be changed or deleted.",
+    example: "`UpdateRole` of `viewer`",
+  },
+  ROLE_IN_USE: {
+    code: "failed_precondition",
+    message: "Somebody has the role. Give them another first.",
+    meaning: "A role that somebody has was to be deleted.",
+    example: "`DeleteRole` of a member's role",
+  },
   LAST_OWNER: {
     code: "failed_precondition",
     message: "An organization keeps at least one owner who can act. Make another owner first.",
@@ -269,6 +348,42 @@ export const REASONS = {
     message: "An internal key of this name is in use.",
     meaning: "An internal key of this name exists and is not revoked.",
     example: "`CreateServiceKey` twice",
+  },
+  ROLE_NAME_TAKEN: {
+    code: "already_exists",
+    message: "The organization has a role of this name.",
+    meaning: "The organization has a role of this name already.",
+    example: "`CreateRole` twice",
+  },
+  PERMISSION_NAME_TAKEN: {
+    code: "already_exists",
+    message: "There is a permission of this name with another scope.",
+    meaning: "A permission of this name exists with another scope.",
+    example: "`DefinePermission` of `calls.read` for the platform",
+  },
+  KEY_HASH_TAKEN: {
+    code: "already_exists",
+    message: "A key of this hash belongs to somebody already.",
+    meaning: "A key of the same hash was imported before, for another organization or with other content.",
+    example: "the same key for two organizations",
+  },
+  KEY_LOOKUP_PREFIX_CROWDED: {
+    code: "resource_exhausted",
+    message: "Three keys begin like this one. Give a longer lookup_prefix.",
+    meaning: "More than three salted hashes would have to be tried for one key.",
+    example: "four bcrypt hashes with one `lookup_prefix`",
+  },
+  RATE_LIMITED: {
+    code: "resource_exhausted",
+    message: "The key is used more often than it may be. Wait as long as RetryInfo says.",
+    meaning: "The key has used up its rate limit. It is valid: this is no refusal of the credential.",
+    example: "more calls than `rate_limit` allows",
+  },
+  KEY_CHECK_BUSY: {
+    code: "resource_exhausted",
+    message: "Too many keys of this beginning are being checked. Try again shortly.",
+    meaning: "Too many wrong keys were tried that begin like a key with a salted hash.",
+    example: "guesses at an imported key",
   },
   PASSWORD_HASHING_BUSY: {
     code: "resource_exhausted",
@@ -306,6 +421,8 @@ export interface AuthErrorOptions {
   readonly message?: string;
   /** Details for programs, told to the caller. They must hold no secret. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** When to come again, in milliseconds from now. */
+  readonly retryAfterMillis?: number;
   /** What went wrong, for the log only. */
   readonly cause?: unknown;
 }
@@ -315,11 +432,13 @@ export class AuthError extends Error {
   override readonly name = "AuthError";
   readonly reason: Reason;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly retryAfterMillis: number | undefined;
 
   constructor(reason: Reason, options: AuthErrorOptions = {}) {
     super(options.message ?? REASONS[reason].message, { cause: options.cause });
     this.reason = reason;
     this.metadata = options.metadata ?? {};
+    this.retryAfterMillis = options.retryAfterMillis;
   }
 
   get code(): (typeof REASONS)[Reason]["code"] {

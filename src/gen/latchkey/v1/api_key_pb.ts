@@ -2,19 +2,21 @@
 // @generated from file latchkey/v1/api_key.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { CidrList, DailyUsage, KeySlot, Metadata, PermissionList, RateLimit } from "./key_pb.ts";
+import { file_latchkey_v1_key } from "./key_pb.ts";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/api_key.proto.
  */
 export const file_latchkey_v1_api_key: GenFile = /*@__PURE__*/
-  fileDesc("ChlsYXRjaGtleS92MS9hcGlfa2V5LnByb3RvEgtsYXRjaGtleS52MSLSAgoGQXBpS2V5EgoKAmlkGAEgASgJEhcKD29yZ2FuaXphdGlvbl9pZBgCIAEoCRIMCgRuYW1lGAMgASgJEhMKC3Blcm1pc3Npb25zGAQgAygJEhMKC2Vudmlyb25tZW50GAUgASgJEhUKDWFsbG93ZWRfY2lkcnMYBiADKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXZva2VfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmV2b2tlX3JlYXNvbhgKIAEoCRIWCg5kaXNwbGF5X3ByZWZpeBgLIAEoCRISCgpjcmVhdG9yX2lkGAwgASgJIs0CChNDcmVhdGVBcGlLZXlSZXF1ZXN0EiQKD29yZ2FuaXphdGlvbl9pZBgBIAEoCUILukgI2AEBcgOwAQESQQoEbmFtZRgCIAEoCUIzukgwci4QARhkMiheW15ccHtDfVxwe1p9XShbXlxwe0N9XSpbXlxwe0N9XHB7Wn1dKT8kEikKC3Blcm1pc3Npb25zGAMgAygJQhS6SBGSAQ4IARBkGAEiBnIEEAEYZBJCCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vB0ABEigKDWFsbG93ZWRfY2lkcnMYBSADKAlCEbpIDpIBCxBAGAEiBXID6AEBEjQKC2Vudmlyb25tZW50GAYgASgJQh+6SBzYAQFyFzIVXlthLXpdW2EtejAtOV17MCwxMX0kIkwKFENyZWF0ZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSDgoGc2VjcmV0GAIgASgJIigKEEdldEFwaUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIjkKEUdldEFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkidwoSTGlzdEFwaUtleXNSZXF1ZXN0EiQKD29yZ2FuaXphdGlvbl9pZBgBIAEoCUILukgI2AEBcgOwAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRj6ASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEIlUKE0xpc3RBcGlLZXlzUmVzcG9uc2USJQoIYXBpX2tleXMYASADKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlIKE1Jldm9rZUFwaUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiUKBnJlYXNvbhgCIAEoCUIVukgSchAYyAEyC15bXlxwe0N9XSokIjwKFFJldm9rZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkyowQKDUFwaUtleVNlcnZpY2UScgoMQ3JlYXRlQXBpS2V5EiAubGF0Y2hrZXkudjEuQ3JlYXRlQXBpS2V5UmVxdWVzdBohLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlc3BvbnNlIh3yxRgZIhcKE2F1dGguYXBpX2tleXMud3JpdGUQARKDAQoJR2V0QXBpS2V5Eh0ubGF0Y2hrZXkudjEuR2V0QXBpS2V5UmVxdWVzdBoeLmxhdGNoa2V5LnYxLkdldEFwaUtleVJlc3BvbnNlIjeQAgHyxRgwIi4KEmF1dGguYXBpX2tleXMucmVhZBABGhZwbGF0Zm9ybS5hcGlfa2V5cy5yZWFkEokBCgtMaXN0QXBpS2V5cxIfLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiN5ACAfLFGDAiLgoSYXV0aC5hcGlfa2V5cy5yZWFkEAEaFnBsYXRmb3JtLmFwaV9rZXlzLnJlYWQSiwEKDFJldm9rZUFwaUtleRIgLmxhdGNoa2V5LnYxLlJldm9rZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXNwb25zZSI28sUYMiIwChNhdXRoLmFwaV9rZXlzLndyaXRlEAEaF3BsYXRmb3JtLmFwaV9rZXlzLndyaXRlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChlsYXRjaGtleS92MS9hcGlfa2V5LnByb3RvEgtsYXRjaGtleS52MSKtBAoGQXBpS2V5EgoKAmlkGAEgASgJEhcKD29yZ2FuaXphdGlvbl9pZBgCIAEoCRIMCgRuYW1lGAMgASgJEhMKC3Blcm1pc3Npb25zGAQgAygJEhMKC2Vudmlyb25tZW50GAUgASgJEhUKDWFsbG93ZWRfY2lkcnMYBiADKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXZva2VfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmV2b2tlX3JlYXNvbhgKIAEoCRIWCg5kaXNwbGF5X3ByZWZpeBgLIAEoCRISCgpjcmVhdG9yX2lkGAwgASgJEhAKCG93bmVyX2lkGA0gASgJEjMKCG1ldGFkYXRhGA4gAygLMiEubGF0Y2hrZXkudjEuQXBpS2V5Lk1ldGFkYXRhRW50cnkSKgoKcmF0ZV9saW1pdBgPIAEoCzIWLmxhdGNoa2V5LnYxLlJhdGVMaW1pdBIjCgVzbG90cxgQIAMoCzIULmxhdGNoa2V5LnYxLktleVNsb3QSEAoIaW1wb3J0ZWQYESABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIs8DChNDcmVhdGVBcGlLZXlSZXF1ZXN0EiQKD29yZ2FuaXphdGlvbl9pZBgBIAEoCUILukgI2AEBcgOwAQESQQoEbmFtZRgCIAEoCUIzukgwci4QARhkMiheW15ccHtDfVxwe1p9XShbXlxwe0N9XSpbXlxwe0N9XHB7Wn1dKT8kEikKC3Blcm1pc3Npb25zGAMgAygJQhS6SBGSAQ4IARBkGAEiBnIEEAEYZBJCCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vB0ABEigKDWFsbG93ZWRfY2lkcnMYBSADKAlCEbpIDpIBCxBAGAEiBXID6AEBEjQKC2Vudmlyb25tZW50GAYgASgJQh+6SBzYAQFyFzIVXlthLXpdW2EtejAtOV17MCwxMX0kEicKCG1ldGFkYXRhGAcgASgLMhUubGF0Y2hrZXkudjEuTWV0YWRhdGESKgoKcmF0ZV9saW1pdBgIIAEoCzIWLmxhdGNoa2V5LnYxLlJhdGVMaW1pdBIrCg9pZGVtcG90ZW5jeV9rZXkYCSABKAlCErpID3INGIABMgheWyEtfl0qJCJMChRDcmVhdGVBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5Eg4KBnNlY3JldBgCIAEoCSIoChBHZXRBcGlLZXlSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASI5ChFHZXRBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5Ip8CChJMaXN0QXBpS2V5c1JlcXVlc3QSJAoPb3JnYW5pemF0aW9uX2lkGAEgASgJQgu6SAjYAQFyA7ABARIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGPoBKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgAQSMQoFc3RhdGUYBCABKA4yGC5sYXRjaGtleS52MS5BcGlLZXlTdGF0ZUIIukgFggECEAESHQoIb3duZXJfaWQYBSABKAlCC7pICNgBAXIDsAEBEh4KDW5hbWVfY29udGFpbnMYBiABKAlCB7pIBHICGGQSNAoLZW52aXJvbm1lbnQYByABKAlCH7pIHNgBAXIXMhVeW2Etel1bYS16MC05XXswLDExfSQiVQoTTGlzdEFwaUtleXNSZXNwb25zZRIlCghhcGlfa2V5cxgBIAMoCzITLmxhdGNoa2V5LnYxLkFwaUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiUgoTUmV2b2tlQXBpS2V5UmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJQoGcmVhc29uGAIgASgJQhW6SBJyEBjIATILXlteXHB7Q31dKiQiPAoUUmV2b2tlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSKiBAoTVXBkYXRlQXBpS2V5UmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESRgoEbmFtZRgCIAEoCUIzukgwci4QARhkMiheW15ccHtDfVxwe1p9XShbXlxwe0N9XSpbXlxwe0N9XHB7Wn1dKT8kSAKIAQEShQEKC3Blcm1pc3Npb25zGAMgASgLMhsubGF0Y2hrZXkudjEuUGVybWlzc2lvbkxpc3RCU7pIULoBTQoQcGVybWlzc2lvbnMuc29tZRIhYSBrZXkgaGFzIGF0IGxlYXN0IG9uZSBwZXJtaXNzaW9uGhZ0aGlzLnZhbHVlcy5zaXplKCkgPiAwEkQKC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HQAFIABIgCg1uZXZlcl9leHBpcmVzGAUgASgIQge6SARqAggBSAASLAoNYWxsb3dlZF9jaWRycxgGIAEoCzIVLmxhdGNoa2V5LnYxLkNpZHJMaXN0EicKCG1ldGFkYXRhGAcgASgLMhUubGF0Y2hrZXkudjEuTWV0YWRhdGESLAoKcmF0ZV9saW1pdBgIIAEoCzIWLmxhdGNoa2V5LnYxLlJhdGVMaW1pdEgBEhwKCXVubGltaXRlZBgJIAEoCEIHukgEagIIAUgBQggKBmV4cGlyeUIHCgVsaW1pdEIHCgVfbmFtZSI8ChRVcGRhdGVBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5ImsKE1JvdGF0ZUFwaUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEj4KB292ZXJsYXAYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID8gBAaoBCSIFCIDO2gMyACJMChRSb3RhdGVBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5Eg4KBnNlY3JldBgCIAEoCSItChVDYW5jZWxSb3RhdGlvblJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIj4KFkNhbmNlbFJvdGF0aW9uUmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSItChVGaW5pc2hSb3RhdGlvblJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIj4KFkZpbmlzaFJvdGF0aW9uUmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSJcChZSZXZva2VPd25BcGlLZXlSZXF1ZXN0EhsKB2FwaV9rZXkYASABKAlCCrpIB3IFEAEogCASJQoGcmVhc29uGAIgASgJQhW6SBJyEBjIATILXlteXHB7Q31dKiQiGQoXUmV2b2tlT3duQXBpS2V5UmVzcG9uc2UivAIKFEltcG9ydEFwaUtleXNSZXF1ZXN0EiEKD29yZ2FuaXphdGlvbl9pZBgBIAEoCUIIukgFcgOwAQESHQoIb3duZXJfaWQYAiABKAlCC7pICNgBAXIDsAEBEi4KBmZvcm1hdBgDIAEoCzIWLmxhdGNoa2V5LnYxLktleUZvcm1hdEIGukgDyAEBEjAKB2hhc2hpbmcYBCABKAsyFy5sYXRjaGtleS52MS5LZXlIYXNoaW5nQga6SAPIAQESNgoEa2V5cxgFIAMoCzIbLmxhdGNoa2V5LnYxLkFwaUtleVRvSW1wb3J0Qgu6SAiSAQUIARCQThIxCgRtb2RlGAYgASgOMhcubGF0Y2hrZXkudjEuSW1wb3J0TW9kZUIKukgHggEEEAEgABIVCg12YWxpZGF0ZV9vbmx5GAcgASgIIosBCglLZXlGb3JtYXQSKgoGcHJlZml4GAEgASgJQhq6SBdyFRggMhFeW0EtWmEtejAtOV8uLV0qJBIaCgZsZW5ndGgYAiABKAVCCrpIBxoFGIAEKBASNgoIYWxwaGFiZXQYAyABKA4yGC5sYXRjaGtleS52MS5LZXlBbHBoYWJldEIKukgHggEEEAEgACLwAQoKS2V5SGFzaGluZxI8CglhbGdvcml0aG0YASABKA4yHS5sYXRjaGtleS52MS5LZXlIYXNoQWxnb3JpdGhtQgq6SAeCAQQQASAAEh0KC2htYWNfc2VjcmV0GAIgASgMQgi6SAV6AxiAAjqEAbpIgAEafgoTaGFzaGluZy5obWFjX3NlY3JldBIqYW4gSE1BQyBoYXMgYSBzZWNyZXQsIGFuZCBub3RoaW5nIGVsc2UgaGFzGjsodGhpcy5hbGdvcml0aG0gaW4gWzMsIDRdKSA9PSAodGhpcy5obWFjX3NlY3JldC5zaXplKCkgPiAwKSKaAgoOQXBpS2V5VG9JbXBvcnQSDAoEbmFtZRgBIAEoCRITCgtwZXJtaXNzaW9ucxgCIAMoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNYWxsb3dlZF9jaWRycxgEIAMoCRITCgtlbnZpcm9ubWVudBgFIAEoCRIvCghtZXRhZGF0YRgGIAEoCzIVLmxhdGNoa2V5LnYxLk1ldGFkYXRhQga6SAPYAQMSMgoKcmF0ZV9saW1pdBgHIAEoCzIWLmxhdGNoa2V5LnYxLlJhdGVMaW1pdEIGukgD2AEDEgwKBGhhc2gYCCABKAwSFQoNbG9va3VwX3ByZWZpeBgJIAEoCSJ5ChVJbXBvcnRBcGlLZXlzUmVzcG9uc2USKgoHcmVzdWx0cxgBIAMoCzIZLmxhdGNoa2V5LnYxLkltcG9ydFJlc3VsdBIQCghpbXBvcnRlZBgCIAEoBRIRCgl1bmNoYW5nZWQYAyABKAUSDwoHcmVmdXNlZBgEIAEoBSJoCgxJbXBvcnRSZXN1bHQSCgoCaWQYASABKAkSKwoHb3V0Y29tZRgCIAEoDjIaLmxhdGNoa2V5LnYxLkltcG9ydE91dGNvbWUSDgoGcmVhc29uGAMgASgJEg8KB21lc3NhZ2UYBCABKAkiRwoVR2V0QXBpS2V5VXNhZ2VSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIYCgRkYXlzGAIgASgFQgq6SAcaBRjuAigAImQKFkdldEFwaUtleVVzYWdlUmVzcG9uc2USJQoEZGF5cxgBIAMoCzIXLmxhdGNoa2V5LnYxLkRhaWx5VXNhZ2USIwoFc2xvdHMYAiADKAsyFC5sYXRjaGtleS52MS5LZXlTbG90KnwKC0FwaUtleVN0YXRlEh0KGUFQSV9LRVlfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRBUElfS0VZX1NUQVRFX0FDVElWRRABEhkKFUFQSV9LRVlfU1RBVEVfRVhQSVJFRBACEhkKFUFQSV9LRVlfU1RBVEVfUkVWT0tFRBADKpIBCgtLZXlBbHBoYWJldBIcChhLRVlfQUxQSEFCRVRfVU5TUEVDSUZJRUQQABIUChBLRVlfQUxQSEFCRVRfSEVYEAESFwoTS0VZX0FMUEhBQkVUX0JBU0U2MhACEhoKFktFWV9BTFBIQUJFVF9CQVNFNjRVUkwQAxIaChZLRVlfQUxQSEFCRVRfUFJJTlRBQkxFEAQqmQIKEEtleUhhc2hBbGdvcml0aG0SIgoeS0VZX0hBU0hfQUxHT1JJVEhNX1VOU1BFQ0lGSUVEEAASHQoZS0VZX0hBU0hfQUxHT1JJVEhNX1NIQTI1NhABEh0KGUtFWV9IQVNIX0FMR09SSVRITV9TSEE1MTIQAhIiCh5LRVlfSEFTSF9BTEdPUklUSE1fSE1BQ19TSEEyNTYQAxIiCh5LRVlfSEFTSF9BTEdPUklUSE1fSE1BQ19TSEE1MTIQBBIdChlLRVlfSEFTSF9BTEdPUklUSE1fQkNSWVBUEAUSHQoZS0VZX0hBU0hfQUxHT1JJVEhNX1NDUllQVBAGEh0KGUtFWV9IQVNIX0FMR09SSVRITV9BUkdPTjIQBypmCgpJbXBvcnRNb2RlEhsKF0lNUE9SVF9NT0RFX1VOU1BFQ0lGSUVEEAASHgoaSU1QT1JUX01PREVfQUxMX09SX05PVEhJTkcQARIbChdJTVBPUlRfTU9ERV9CRVNUX0VGRk9SVBACKqIBCg1JbXBvcnRPdXRjb21lEh4KGklNUE9SVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGwoXSU1QT1JUX09VVENPTUVfSU1QT1JURUQQARIcChhJTVBPUlRfT1VUQ09NRV9VTkNIQU5HRUQQAhIaChZJTVBPUlRfT1VUQ09NRV9SRUZVU0VEEAMSGgoWSU1QT1JUX09VVENPTUVfU0tJUFBFRBAEMvYKCg1BcGlLZXlTZXJ2aWNlEnIKDENyZWF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXNwb25zZSId8sUYGSIXChNhdXRoLmFwaV9rZXlzLndyaXRlEAESgwEKCUdldEFwaUtleRIdLmxhdGNoa2V5LnYxLkdldEFwaUtleVJlcXVlc3QaHi5sYXRjaGtleS52MS5HZXRBcGlLZXlSZXNwb25zZSI3kAIB8sUYMCIuChJhdXRoLmFwaV9rZXlzLnJlYWQQARoWcGxhdGZvcm0uYXBpX2tleXMucmVhZBKJAQoLTGlzdEFwaUtleXMSHy5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1Jlc3BvbnNlIjeQAgHyxRgwIi4KEmF1dGguYXBpX2tleXMucmVhZBABGhZwbGF0Zm9ybS5hcGlfa2V5cy5yZWFkEosBCgxSZXZva2VBcGlLZXkSIC5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVzcG9uc2UiNvLFGDIiMAoTYXV0aC5hcGlfa2V5cy53cml0ZRABGhdwbGF0Zm9ybS5hcGlfa2V5cy53cml0ZRJyCgxVcGRhdGVBcGlLZXkSIC5sYXRjaGtleS52MS5VcGRhdGVBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuVXBkYXRlQXBpS2V5UmVzcG9uc2UiHfLFGBkiFwoTYXV0aC5hcGlfa2V5cy53cml0ZRABEnIKDFJvdGF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLlJvdGF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5Sb3RhdGVBcGlLZXlSZXNwb25zZSId8sUYGSIXChNhdXRoLmFwaV9rZXlzLndyaXRlEAESeAoOQ2FuY2VsUm90YXRpb24SIi5sYXRjaGtleS52MS5DYW5jZWxSb3RhdGlvblJlcXVlc3QaIy5sYXRjaGtleS52MS5DYW5jZWxSb3RhdGlvblJlc3BvbnNlIh3yxRgZIhcKE2F1dGguYXBpX2tleXMud3JpdGUQARJ4Cg5GaW5pc2hSb3RhdGlvbhIiLmxhdGNoa2V5LnYxLkZpbmlzaFJvdGF0aW9uUmVxdWVzdBojLmxhdGNoa2V5LnYxLkZpbmlzaFJvdGF0aW9uUmVzcG9uc2UiHfLFGBkiFwoTYXV0aC5hcGlfa2V5cy53cml0ZRABEmQKD1Jldm9rZU93bkFwaUtleRIjLmxhdGNoa2V5LnYxLlJldm9rZU93bkFwaUtleVJlcXVlc3QaJC5sYXRjaGtleS52MS5SZXZva2VPd25BcGlLZXlSZXNwb25zZSIG8sUYAhgBEnoKDUltcG9ydEFwaUtleXMSIS5sYXRjaGtleS52MS5JbXBvcnRBcGlLZXlzUmVxdWVzdBoiLmxhdGNoa2V5LnYxLkltcG9ydEFwaUtleXNSZXNwb25zZSIi8sUYHiIcChhwbGF0Zm9ybS5hcGlfa2V5cy5pbXBvcnQQAhKSAQoOR2V0QXBpS2V5VXNhZ2USIi5sYXRjaGtleS52MS5HZXRBcGlLZXlVc2FnZVJlcXVlc3QaIy5sYXRjaGtleS52MS5HZXRBcGlLZXlVc2FnZVJlc3BvbnNlIjeQAgHyxRgwIi4KEmF1dGguYXBpX2tleXMucmVhZBABGhZwbGF0Zm9ybS5hcGlfa2V5cy5yZWFkYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
 
 /**
  * An API key, without its secret.
@@ -105,6 +107,42 @@ export type ApiKey = Message<"latchkey.v1.ApiKey"> & {
    * @generated from field: string creator_id = 12;
    */
   creatorId: string;
+
+  /**
+   * The id of the user or internal key whose live rights bound it.
+   *
+   * @generated from field: string owner_id = 13;
+   */
+  ownerId: string;
+
+  /**
+   * What its holders want to remember of it.
+   *
+   * @generated from field: map<string, string> metadata = 14;
+   */
+  metadata: { [key: string]: string };
+
+  /**
+   * How often it may be used. Not set: as often as one likes.
+   *
+   * @generated from field: latchkey.v1.RateLimit rate_limit = 15;
+   */
+  rateLimit?: RateLimit | undefined;
+
+  /**
+   * Its secrets, the newest first: two while a rotation is going on, none of an imported key before its first
+   * use.
+   *
+   * @generated from field: repeated latchkey.v1.KeySlot slots = 16;
+   */
+  slots: KeySlot[];
+
+  /**
+   * Whether it was taken over from another system.
+   *
+   * @generated from field: bool imported = 17;
+   */
+  imported: boolean;
 };
 
 /**
@@ -166,6 +204,29 @@ export type CreateApiKeyRequest = Message<"latchkey.v1.CreateApiKeyRequest"> & {
    * @generated from field: string environment = 6;
    */
   environment: string;
+
+  /**
+   * What its holders want to remember of it.
+   *
+   * @generated from field: latchkey.v1.Metadata metadata = 7;
+   */
+  metadata?: Metadata | undefined;
+
+  /**
+   * How often it may be used. Not set: as often as one likes.
+   *
+   * @generated from field: latchkey.v1.RateLimit rate_limit = 8;
+   */
+  rateLimit?: RateLimit | undefined;
+
+  /**
+   * Makes a retry safe: within 10 minutes the same caller with the same key and the same request gets the
+   * same answer, and nothing is made again. With another request it is `failed_precondition` with
+   * IDEMPOTENCY_KEY_REUSED. Up to 128 printable characters; a random UUID will do. Empty: no such promise.
+   *
+   * @generated from field: string idempotency_key = 9;
+   */
+  idempotencyKey: string;
 };
 
 /**
@@ -272,6 +333,34 @@ export type ListApiKeysRequest = Message<"latchkey.v1.ListApiKeysRequest"> & {
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * Only keys in this state.
+   *
+   * @generated from field: latchkey.v1.ApiKeyState state = 4;
+   */
+  state: ApiKeyState;
+
+  /**
+   * Only keys that belong to this user or internal key.
+   *
+   * @generated from field: string owner_id = 5;
+   */
+  ownerId: string;
+
+  /**
+   * Only keys whose name holds this text, in any case.
+   *
+   * @generated from field: string name_contains = 6;
+   */
+  nameContains: string;
+
+  /**
+   * Only keys with this environment label.
+   *
+   * @generated from field: string environment = 7;
+   */
+  environment: string;
 };
 
 /**
@@ -359,6 +448,926 @@ export const RevokeApiKeyResponseSchema: GenMessage<RevokeApiKeyResponse> = /*@_
   messageDesc(file_latchkey_v1_api_key, 8);
 
 /**
+ * The change of an API key.
+ *
+ * @generated from message latchkey.v1.UpdateApiKeyRequest
+ */
+export type UpdateApiKeyRequest = Message<"latchkey.v1.UpdateApiKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * A name for people to read. Not set: unchanged.
+   *
+   * @generated from field: optional string name = 2;
+   */
+  name?: string | undefined;
+
+  /**
+   * What the key may do: at least one. Not set: unchanged.
+   *
+   * @generated from field: latchkey.v1.PermissionList permissions = 3;
+   */
+  permissions?: PermissionList | undefined;
+
+  /**
+   * The end. Not set: unchanged.
+   *
+   * @generated from oneof latchkey.v1.UpdateApiKeyRequest.expiry
+   */
+  expiry: {
+    /**
+     * When the key ends: in the future, before the year 10000.
+     *
+     * @generated from field: google.protobuf.Timestamp expire_time = 4;
+     */
+    value: Timestamp;
+    case: "expireTime";
+  } | {
+    /**
+     * The key has no end any more: `true`.
+     *
+     * @generated from field: bool never_expires = 5;
+     */
+    value: boolean;
+    case: "neverExpires";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The address ranges that the key may be used from; an empty list: from anywhere. Not set: unchanged.
+   *
+   * @generated from field: latchkey.v1.CidrList allowed_cidrs = 6;
+   */
+  allowedCidrs?: CidrList | undefined;
+
+  /**
+   * All that its holders want to remember of it. Not set: unchanged.
+   *
+   * @generated from field: latchkey.v1.Metadata metadata = 7;
+   */
+  metadata?: Metadata | undefined;
+
+  /**
+   * How often it may be used. Not set: unchanged.
+   *
+   * @generated from oneof latchkey.v1.UpdateApiKeyRequest.limit
+   */
+  limit: {
+    /**
+     * So often.
+     *
+     * @generated from field: latchkey.v1.RateLimit rate_limit = 8;
+     */
+    value: RateLimit;
+    case: "rateLimit";
+  } | {
+    /**
+     * As often as one likes: `true`.
+     *
+     * @generated from field: bool unlimited = 9;
+     */
+    value: boolean;
+    case: "unlimited";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateApiKeyRequest.
+ * Use `create(UpdateApiKeyRequestSchema)` to create a new message.
+ */
+export const UpdateApiKeyRequestSchema: GenMessage<UpdateApiKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 9);
+
+/**
+ * The API key changed.
+ *
+ * @generated from message latchkey.v1.UpdateApiKeyResponse
+ */
+export type UpdateApiKeyResponse = Message<"latchkey.v1.UpdateApiKeyResponse"> & {
+  /**
+   * The key as it is now, without its secret.
+   *
+   * @generated from field: latchkey.v1.ApiKey api_key = 1;
+   */
+  apiKey?: ApiKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateApiKeyResponse.
+ * Use `create(UpdateApiKeyResponseSchema)` to create a new message.
+ */
+export const UpdateApiKeyResponseSchema: GenMessage<UpdateApiKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 10);
+
+/**
+ * The API key to give a second secret.
+ *
+ * @generated from message latchkey.v1.RotateApiKeyRequest
+ */
+export type RotateApiKeyRequest = Message<"latchkey.v1.RotateApiKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How long the old secret goes on working: 0 to 90 days. It has to be given; `0s` ends the old one now.
+   *
+   * @generated from field: google.protobuf.Duration overlap = 2;
+   */
+  overlap?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateApiKeyRequest.
+ * Use `create(RotateApiKeyRequestSchema)` to create a new message.
+ */
+export const RotateApiKeyRequestSchema: GenMessage<RotateApiKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 11);
+
+/**
+ * The API key with its new secret.
+ *
+ * @generated from message latchkey.v1.RotateApiKeyResponse
+ */
+export type RotateApiKeyResponse = Message<"latchkey.v1.RotateApiKeyResponse"> & {
+  /**
+   * The key, without its secrets.
+   *
+   * @generated from field: latchkey.v1.ApiKey api_key = 1;
+   */
+  apiKey?: ApiKey | undefined;
+
+  /**
+   * The whole text of the new secret. It is told once and cannot be read again.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateApiKeyResponse.
+ * Use `create(RotateApiKeyResponseSchema)` to create a new message.
+ */
+export const RotateApiKeyResponseSchema: GenMessage<RotateApiKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 12);
+
+/**
+ * The API key whose rotation to take back.
+ *
+ * @generated from message latchkey.v1.CancelRotationRequest
+ */
+export type CancelRotationRequest = Message<"latchkey.v1.CancelRotationRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CancelRotationRequest.
+ * Use `create(CancelRotationRequestSchema)` to create a new message.
+ */
+export const CancelRotationRequestSchema: GenMessage<CancelRotationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 13);
+
+/**
+ * The API key, with the old secret only.
+ *
+ * @generated from message latchkey.v1.CancelRotationResponse
+ */
+export type CancelRotationResponse = Message<"latchkey.v1.CancelRotationResponse"> & {
+  /**
+   * The key, without its secret.
+   *
+   * @generated from field: latchkey.v1.ApiKey api_key = 1;
+   */
+  apiKey?: ApiKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.CancelRotationResponse.
+ * Use `create(CancelRotationResponseSchema)` to create a new message.
+ */
+export const CancelRotationResponseSchema: GenMessage<CancelRotationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 14);
+
+/**
+ * The API key whose rotation to finish.
+ *
+ * @generated from message latchkey.v1.FinishRotationRequest
+ */
+export type FinishRotationRequest = Message<"latchkey.v1.FinishRotationRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message latchkey.v1.FinishRotationRequest.
+ * Use `create(FinishRotationRequestSchema)` to create a new message.
+ */
+export const FinishRotationRequestSchema: GenMessage<FinishRotationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 15);
+
+/**
+ * The API key, with the new secret only.
+ *
+ * @generated from message latchkey.v1.FinishRotationResponse
+ */
+export type FinishRotationResponse = Message<"latchkey.v1.FinishRotationResponse"> & {
+  /**
+   * The key, without its secret.
+   *
+   * @generated from field: latchkey.v1.ApiKey api_key = 1;
+   */
+  apiKey?: ApiKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.FinishRotationResponse.
+ * Use `create(FinishRotationResponseSchema)` to create a new message.
+ */
+export const FinishRotationResponseSchema: GenMessage<FinishRotationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 16);
+
+/**
+ * The API key to revoke, by its secret.
+ *
+ * @generated from message latchkey.v1.RevokeOwnApiKeyRequest
+ */
+export type RevokeOwnApiKeyRequest = Message<"latchkey.v1.RevokeOwnApiKeyRequest"> & {
+  /**
+   * The whole text of the key.
+   *
+   * @generated from field: string api_key = 1;
+   */
+  apiKey: string;
+
+  /**
+   * Why, for the record: up to 200 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeOwnApiKeyRequest.
+ * Use `create(RevokeOwnApiKeyRequestSchema)` to create a new message.
+ */
+export const RevokeOwnApiKeyRequestSchema: GenMessage<RevokeOwnApiKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 17);
+
+/**
+ * Says that the key is revoked.
+ *
+ * @generated from message latchkey.v1.RevokeOwnApiKeyResponse
+ */
+export type RevokeOwnApiKeyResponse = Message<"latchkey.v1.RevokeOwnApiKeyResponse"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeOwnApiKeyResponse.
+ * Use `create(RevokeOwnApiKeyResponseSchema)` to create a new message.
+ */
+export const RevokeOwnApiKeyResponseSchema: GenMessage<RevokeOwnApiKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 18);
+
+/**
+ * The API keys to take over.
+ *
+ * @generated from message latchkey.v1.ImportApiKeysRequest
+ */
+export type ImportApiKeysRequest = Message<"latchkey.v1.ImportApiKeysRequest"> & {
+  /**
+   * The organization that they belong to, by id.
+   *
+   * @generated from field: string organization_id = 1;
+   */
+  organizationId: string;
+
+  /**
+   * The user of the organization whose live rights bound the keys. Empty: the internal key that makes this
+   * call.
+   *
+   * @generated from field: string owner_id = 2;
+   */
+  ownerId: string;
+
+  /**
+   * How the keys' texts look.
+   *
+   * @generated from field: latchkey.v1.KeyFormat format = 3;
+   */
+  format?: KeyFormat | undefined;
+
+  /**
+   * How the hashes were made.
+   *
+   * @generated from field: latchkey.v1.KeyHashing hashing = 4;
+   */
+  hashing?: KeyHashing | undefined;
+
+  /**
+   * The keys. Each is looked at by itself: what is wrong with one is told in its result.
+   *
+   * @generated from field: repeated latchkey.v1.ApiKeyToImport keys = 5;
+   */
+  keys: ApiKeyToImport[];
+
+  /**
+   * What to do where some keys cannot be imported.
+   *
+   * @generated from field: latchkey.v1.ImportMode mode = 6;
+   */
+  mode: ImportMode;
+
+  /**
+   * Only look: nothing is written, and the results tell what would be.
+   *
+   * @generated from field: bool validate_only = 7;
+   */
+  validateOnly: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.ImportApiKeysRequest.
+ * Use `create(ImportApiKeysRequestSchema)` to create a new message.
+ */
+export const ImportApiKeysRequestSchema: GenMessage<ImportApiKeysRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 19);
+
+/**
+ * How the texts of a foreign system's keys look. What does not look so is refused without a search.
+ *
+ * @generated from message latchkey.v1.KeyFormat
+ */
+export type KeyFormat = Message<"latchkey.v1.KeyFormat"> & {
+  /**
+   * What every text begins with: it must not be a prefix of Latchkey's own keys. It may be empty.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * How many characters a text has, its prefix included: 16 to 512.
+   *
+   * @generated from field: int32 length = 2;
+   */
+  length: number;
+
+  /**
+   * What the characters after the prefix are.
+   *
+   * @generated from field: latchkey.v1.KeyAlphabet alphabet = 3;
+   */
+  alphabet: KeyAlphabet;
+};
+
+/**
+ * Describes the message latchkey.v1.KeyFormat.
+ * Use `create(KeyFormatSchema)` to create a new message.
+ */
+export const KeyFormatSchema: GenMessage<KeyFormat> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 20);
+
+/**
+ * How a foreign system hashed its keys: always the whole text, as UTF-8.
+ *
+ * @generated from message latchkey.v1.KeyHashing
+ */
+export type KeyHashing = Message<"latchkey.v1.KeyHashing"> & {
+  /**
+   * The function.
+   *
+   * @generated from field: latchkey.v1.KeyHashAlgorithm algorithm = 1;
+   */
+  algorithm: KeyHashAlgorithm;
+
+  /**
+   * Of an HMAC: its secret, 1 to 256 bytes. It is kept encrypted.
+   *
+   * @generated from field: bytes hmac_secret = 2;
+   */
+  hmacSecret: Uint8Array;
+};
+
+/**
+ * Describes the message latchkey.v1.KeyHashing.
+ * Use `create(KeyHashingSchema)` to create a new message.
+ */
+export const KeyHashingSchema: GenMessage<KeyHashing> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 21);
+
+/**
+ * One API key of another system. Its fields have no rules beside them: what breaks those of CreateApiKeyRequest
+ * is told in the key's own result.
+ *
+ * @generated from message latchkey.v1.ApiKeyToImport
+ */
+export type ApiKeyToImport = Message<"latchkey.v1.ApiKeyToImport"> & {
+  /**
+   * A name for people to read: 1 to 100 characters, none of them a control character.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What the key may do: as in CreateApiKeyRequest.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * When the key ends: in the future. Not set: never.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * The address ranges that it may be used from: as in CreateApiKeyRequest.
+   *
+   * @generated from field: repeated string allowed_cidrs = 4;
+   */
+  allowedCidrs: string[];
+
+  /**
+   * An environment label: as in CreateApiKeyRequest.
+   *
+   * @generated from field: string environment = 5;
+   */
+  environment: string;
+
+  /**
+   * What its holders want to remember of it, such as its id in the other system.
+   *
+   * @generated from field: latchkey.v1.Metadata metadata = 6;
+   */
+  metadata?: Metadata | undefined;
+
+  /**
+   * How often it may be used. Not set: as often as one likes.
+   *
+   * @generated from field: latchkey.v1.RateLimit rate_limit = 7;
+   */
+  rateLimit?: RateLimit | undefined;
+
+  /**
+   * Of SHA-2 and HMAC: the digest. Else: the hash in its usual text form, as UTF-8.
+   *
+   * @generated from field: bytes hash = 8;
+   */
+  hash: Uint8Array;
+
+  /**
+   * Of salted hashes (bcrypt, scrypt, Argon2), which no index finds: the first 8 to 32 characters of the
+   * key's text, its prefix included. Three keys at most may begin alike.
+   *
+   * @generated from field: string lookup_prefix = 9;
+   */
+  lookupPrefix: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ApiKeyToImport.
+ * Use `create(ApiKeyToImportSchema)` to create a new message.
+ */
+export const ApiKeyToImportSchema: GenMessage<ApiKeyToImport> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 22);
+
+/**
+ * What became of the keys to import.
+ *
+ * @generated from message latchkey.v1.ImportApiKeysResponse
+ */
+export type ImportApiKeysResponse = Message<"latchkey.v1.ImportApiKeysResponse"> & {
+  /**
+   * One for each key, in their order.
+   *
+   * @generated from field: repeated latchkey.v1.ImportResult results = 1;
+   */
+  results: ImportResult[];
+
+  /**
+   * How many keys were imported by this call, or would have been.
+   *
+   * @generated from field: int32 imported = 2;
+   */
+  imported: number;
+
+  /**
+   * How many keys were there already.
+   *
+   * @generated from field: int32 unchanged = 3;
+   */
+  unchanged: number;
+
+  /**
+   * How many keys cannot be imported.
+   *
+   * @generated from field: int32 refused = 4;
+   */
+  refused: number;
+};
+
+/**
+ * Describes the message latchkey.v1.ImportApiKeysResponse.
+ * Use `create(ImportApiKeysResponseSchema)` to create a new message.
+ */
+export const ImportApiKeysResponseSchema: GenMessage<ImportApiKeysResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 23);
+
+/**
+ * What became of one key.
+ *
+ * @generated from message latchkey.v1.ImportResult
+ */
+export type ImportResult = Message<"latchkey.v1.ImportResult"> & {
+  /**
+   * Its id. Empty: it was not imported.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What happened.
+   *
+   * @generated from field: latchkey.v1.ImportOutcome outcome = 2;
+   */
+  outcome: ImportOutcome;
+
+  /**
+   * Why it was refused: the name of a reason. Empty: it was not.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * The same for people, with what to do.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ImportResult.
+ * Use `create(ImportResultSchema)` to create a new message.
+ */
+export const ImportResultSchema: GenMessage<ImportResult> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 24);
+
+/**
+ * The API key whose usage is asked for.
+ *
+ * @generated from message latchkey.v1.GetApiKeyUsageRequest
+ */
+export type GetApiKeyUsageRequest = Message<"latchkey.v1.GetApiKeyUsageRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How many days, today included; 0 means 30; at most 366.
+   *
+   * @generated from field: int32 days = 2;
+   */
+  days: number;
+};
+
+/**
+ * Describes the message latchkey.v1.GetApiKeyUsageRequest.
+ * Use `create(GetApiKeyUsageRequestSchema)` to create a new message.
+ */
+export const GetApiKeyUsageRequestSchema: GenMessage<GetApiKeyUsageRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 25);
+
+/**
+ * How often an API key was used.
+ *
+ * @generated from message latchkey.v1.GetApiKeyUsageResponse
+ */
+export type GetApiKeyUsageResponse = Message<"latchkey.v1.GetApiKeyUsageResponse"> & {
+  /**
+   * The days on which it was, the newest first.
+   *
+   * @generated from field: repeated latchkey.v1.DailyUsage days = 1;
+   */
+  days: DailyUsage[];
+
+  /**
+   * Its secrets, the newest first, with their last use.
+   *
+   * @generated from field: repeated latchkey.v1.KeySlot slots = 2;
+   */
+  slots: KeySlot[];
+};
+
+/**
+ * Describes the message latchkey.v1.GetApiKeyUsageResponse.
+ * Use `create(GetApiKeyUsageResponseSchema)` to create a new message.
+ */
+export const GetApiKeyUsageResponseSchema: GenMessage<GetApiKeyUsageResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_api_key, 26);
+
+/**
+ * The states of an API key.
+ *
+ * @generated from enum latchkey.v1.ApiKeyState
+ */
+export const ApiKeyState = {
+  /**
+   * Any.
+   *
+   * @generated from enum value: API_KEY_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Neither expired nor revoked.
+   *
+   * @generated from enum value: API_KEY_STATE_ACTIVE = 1;
+   */
+  ACTIVE: 1,
+
+  /**
+   * Past its end, and not revoked.
+   *
+   * @generated from enum value: API_KEY_STATE_EXPIRED = 2;
+   */
+  EXPIRED: 2,
+
+  /**
+   * Revoked.
+   *
+   * @generated from enum value: API_KEY_STATE_REVOKED = 3;
+   */
+  REVOKED: 3,
+} as const;
+
+/**
+ * The states of an API key.
+ *
+ * @generated from enum latchkey.v1.ApiKeyState
+ */
+export type ApiKeyState = (typeof ApiKeyState)[keyof typeof ApiKeyState] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ApiKeyState.
+ */
+export const ApiKeyStateSchema: GenEnum<ApiKeyState> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_api_key, 0);
+
+/**
+ * The characters of a foreign key.
+ *
+ * @generated from enum latchkey.v1.KeyAlphabet
+ */
+export const KeyAlphabet = {
+  /**
+   * Not an alphabet.
+   *
+   * @generated from enum value: KEY_ALPHABET_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * 0-9, a-f.
+   *
+   * @generated from enum value: KEY_ALPHABET_HEX = 1;
+   */
+  HEX: 1,
+
+  /**
+   * 0-9, A-Z, a-z.
+   *
+   * @generated from enum value: KEY_ALPHABET_BASE62 = 2;
+   */
+  BASE62: 2,
+
+  /**
+   * The letters and digits, `-` and `_` (RFC 4648 section 5).
+   *
+   * @generated from enum value: KEY_ALPHABET_BASE64URL = 3;
+   */
+  BASE64URL: 3,
+
+  /**
+   * Any visible character of ASCII.
+   *
+   * @generated from enum value: KEY_ALPHABET_PRINTABLE = 4;
+   */
+  PRINTABLE: 4,
+} as const;
+
+/**
+ * The characters of a foreign key.
+ *
+ * @generated from enum latchkey.v1.KeyAlphabet
+ */
+export type KeyAlphabet = (typeof KeyAlphabet)[keyof typeof KeyAlphabet] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.KeyAlphabet.
+ */
+export const KeyAlphabetSchema: GenEnum<KeyAlphabet> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_api_key, 1);
+
+/**
+ * The functions that keys may have been hashed with.
+ *
+ * @generated from enum latchkey.v1.KeyHashAlgorithm
+ */
+export const KeyHashAlgorithm = {
+  /**
+   * Not a function.
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * SHA-256 without a salt (FIPS 180-4).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_SHA256 = 1;
+   */
+  SHA256: 1,
+
+  /**
+   * SHA-512 without a salt (FIPS 180-4).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_SHA512 = 2;
+   */
+  SHA512: 2,
+
+  /**
+   * HMAC with SHA-256 (RFC 2104).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_HMAC_SHA256 = 3;
+   */
+  HMAC_SHA256: 3,
+
+  /**
+   * HMAC with SHA-512 (RFC 2104).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_HMAC_SHA512 = 4;
+   */
+  HMAC_SHA512: 4,
+
+  /**
+   * bcrypt: `$2a$…`, `$2b$…` or `$2y$…`, with a cost of up to 14.
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_BCRYPT = 5;
+   */
+  BCRYPT: 5,
+
+  /**
+   * scrypt in the PHC form `$scrypt$ln=…,r=…,p=…$salt$hash`, with up to 64 MiB (RFC 7914).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_SCRYPT = 6;
+   */
+  SCRYPT: 6,
+
+  /**
+   * Argon2 in its PHC form `$argon2id$v=19$m=…,t=…,p=…$salt$hash`, with up to 64 MiB (RFC 9106).
+   *
+   * @generated from enum value: KEY_HASH_ALGORITHM_ARGON2 = 7;
+   */
+  ARGON2: 7,
+} as const;
+
+/**
+ * The functions that keys may have been hashed with.
+ *
+ * @generated from enum latchkey.v1.KeyHashAlgorithm
+ */
+export type KeyHashAlgorithm = (typeof KeyHashAlgorithm)[keyof typeof KeyHashAlgorithm] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.KeyHashAlgorithm.
+ */
+export const KeyHashAlgorithmSchema: GenEnum<KeyHashAlgorithm> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_api_key, 2);
+
+/**
+ * What an import does where some keys cannot be imported.
+ *
+ * @generated from enum latchkey.v1.ImportMode
+ */
+export const ImportMode = {
+  /**
+   * Not a mode.
+   *
+   * @generated from enum value: IMPORT_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Nothing is imported.
+   *
+   * @generated from enum value: IMPORT_MODE_ALL_OR_NOTHING = 1;
+   */
+  ALL_OR_NOTHING: 1,
+
+  /**
+   * The others are imported.
+   *
+   * @generated from enum value: IMPORT_MODE_BEST_EFFORT = 2;
+   */
+  BEST_EFFORT: 2,
+} as const;
+
+/**
+ * What an import does where some keys cannot be imported.
+ *
+ * @generated from enum latchkey.v1.ImportMode
+ */
+export type ImportMode = (typeof ImportMode)[keyof typeof ImportMode] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ImportMode.
+ */
+export const ImportModeSchema: GenEnum<ImportMode> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_api_key, 3);
+
+/**
+ * What may become of a key.
+ *
+ * @generated from enum latchkey.v1.ImportOutcome
+ */
+export const ImportOutcome = {
+  /**
+   * Not an outcome.
+   *
+   * @generated from enum value: IMPORT_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It was imported, or would have been.
+   *
+   * @generated from enum value: IMPORT_OUTCOME_IMPORTED = 1;
+   */
+  IMPORTED: 1,
+
+  /**
+   * It was there already.
+   *
+   * @generated from enum value: IMPORT_OUTCOME_UNCHANGED = 2;
+   */
+  UNCHANGED: 2,
+
+  /**
+   * It cannot be imported.
+   *
+   * @generated from enum value: IMPORT_OUTCOME_REFUSED = 3;
+   */
+  REFUSED: 3,
+
+  /**
+   * Nothing is wrong with it, but others cannot be imported, and it is all or nothing.
+   *
+   * @generated from enum value: IMPORT_OUTCOME_SKIPPED = 4;
+   */
+  SKIPPED: 4,
+} as const;
+
+/**
+ * What may become of a key.
+ *
+ * @generated from enum latchkey.v1.ImportOutcome
+ */
+export type ImportOutcome = (typeof ImportOutcome)[keyof typeof ImportOutcome] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ImportOutcome.
+ */
+export const ImportOutcomeSchema: GenEnum<ImportOutcome> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_api_key, 4);
+
+/**
  * The API keys of an organization: credentials for its programs.
  *
  * @generated from service latchkey.v1.ApiKeyService
@@ -390,7 +1399,8 @@ export const ApiKeyService: GenService<{
     output: typeof GetApiKeyResponseSchema;
   },
   /**
-   * Lists the API keys of an organization, oldest first, revoked and expired ones too.
+   * Lists the API keys of an organization, oldest first, revoked and expired ones too unless a filter says
+   * otherwise.
    *
    * @generated from rpc latchkey.v1.ApiKeyService.ListApiKeys
    */
@@ -409,6 +1419,92 @@ export const ApiKeyService: GenService<{
     methodKind: "unary";
     input: typeof RevokeApiKeyRequestSchema;
     output: typeof RevokeApiKeyResponseSchema;
+  },
+  /**
+   * Changes an API key; what is not given stays as it is. A key that has expired can be given a later end;
+   * one that was revoked stays as it is: `failed_precondition` with KEY_NOT_ACTIVE.
+   *
+   * What is added has to be held by the caller, as for a new key. What the key may do stays within the live
+   * rights of whoever it belongs to.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.UpdateApiKey
+   */
+  updateApiKey: {
+    methodKind: "unary";
+    input: typeof UpdateApiKeyRequestSchema;
+    output: typeof UpdateApiKeyResponseSchema;
+  },
+  /**
+   * Gives an API key a second secret. The old one works until the overlap ends, or until FinishRotation;
+   * CancelRotation takes the new one back. Each slot tells when it was last used, so that it can be seen when
+   * it is safe to finish. While both work, another rotation is `failed_precondition` with ROTATION_IN_PROGRESS.
+   *
+   * The answer holds a secret, so the caller must hold what the key may do, and be bound no closer.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.RotateApiKey
+   */
+  rotateApiKey: {
+    methodKind: "unary";
+    input: typeof RotateApiKeyRequestSchema;
+    output: typeof RotateApiKeyResponseSchema;
+  },
+  /**
+   * Ends a rotation by taking the new secret back: the old one goes on as before.
+   * Where none is going on it is `failed_precondition` with ROTATION_NOT_IN_PROGRESS.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.CancelRotation
+   */
+  cancelRotation: {
+    methodKind: "unary";
+    input: typeof CancelRotationRequestSchema;
+    output: typeof CancelRotationResponseSchema;
+  },
+  /**
+   * Ends a rotation by ending the old secret, from the moment that this call answers.
+   * Where none is going on it is `failed_precondition` with ROTATION_NOT_IN_PROGRESS.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.FinishRotation
+   */
+  finishRotation: {
+    methodKind: "unary";
+    input: typeof FinishRotationRequestSchema;
+    output: typeof FinishRotationResponseSchema;
+  },
+  /**
+   * Revokes the API key whose secret the message carries: for its holder, and for whoever finds one that was
+   * leaked. It works for a key that may do nothing, from any address. The secret is the proof; one that a
+   * rotation has ended proves nothing.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.RevokeOwnApiKey
+   */
+  revokeOwnApiKey: {
+    methodKind: "unary";
+    input: typeof RevokeOwnApiKeyRequestSchema;
+    output: typeof RevokeOwnApiKeyResponseSchema;
+  },
+  /**
+   * Takes over API keys of another system by their hashes, so that their holders go on with the secrets that
+   * they have. Up to 10,000 keys and 4 MiB a call; each gets an answer of its own. To import a key that has
+   * been imported changes nothing and is no fault, so a call can be made again.
+   *
+   * It is a matter of the platform: keys that are not made here share one space of texts.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.ImportApiKeys
+   */
+  importApiKeys: {
+    methodKind: "unary";
+    input: typeof ImportApiKeysRequestSchema;
+    output: typeof ImportApiKeysResponseSchema;
+  },
+  /**
+   * Tells how often an API key was used, by day and by secret. Uses of the last few seconds may be missing.
+   *
+   * @generated from rpc latchkey.v1.ApiKeyService.GetApiKeyUsage
+   */
+  getApiKeyUsage: {
+    methodKind: "unary";
+    input: typeof GetApiKeyUsageRequestSchema;
+    output: typeof GetApiKeyUsageResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_api_key, 0);

@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/authentication.proto.
  */
 export const file_latchkey_v1_authentication: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hdXRoZW50aWNhdGlvbi5wcm90bxILbGF0Y2hrZXkudjEiJQoGSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkixQEKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSJAoHaGVhZGVycxgBIAMoCzITLmxhdGNoa2V5LnYxLkhlYWRlchIuChRyZXF1aXJlZF9wZXJtaXNzaW9ucxgCIAMoCUIQukgNkgEKEEAiBnIEEAEYZBIkCg9vcmdhbml6YXRpb25faWQYAyABKAlCC7pICNgBAXIDsAEBEhoKCGF1ZGllbmNlGAQgASgJQgi6SAVyAxj/ARIWCg5jbGllbnRfYWRkcmVzcxgFIAEoCSLmAQoUQXV0aGVudGljYXRlUmVzcG9uc2USKQoJcHJpbmNpcGFsGAEgASgLMhYubGF0Y2hrZXkudjEuUHJpbmNpcGFsEi8KDG9yZ2FuaXphdGlvbhgCIAEoCzIZLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbhITCgtwZXJtaXNzaW9ucxgDIAMoCRIZChFhbGxfb3JnYW5pemF0aW9ucxgEIAEoCBIrCgpjcmVkZW50aWFsGAUgASgLMhcubGF0Y2hrZXkudjEuQ3JlZGVudGlhbBIVCg1zdHJpcF9oZWFkZXJzGAYgAygJIg8KDVdob0FtSVJlcXVlc3QiyQEKDldob0FtSVJlc3BvbnNlEikKCXByaW5jaXBhbBgBIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIvCgxvcmdhbml6YXRpb24YAiABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SEwoLcGVybWlzc2lvbnMYAyADKAkSGQoRYWxsX29yZ2FuaXphdGlvbnMYBCABKAgSKwoKY3JlZGVudGlhbBgFIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwidAoJUHJpbmNpcGFsEgoKAmlkGAEgASgJEigKBHR5cGUYAiABKA4yGi5sYXRjaGtleS52MS5QcmluY2lwYWxUeXBlEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVlbWFpbBgEIAEoCRIMCgRyb2xlGAUgASgJInQKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSKQoEdHlwZRgCIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxUeXBlEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqAAQoNUHJpbmNpcGFsVHlwZRIeChpQUklOQ0lQQUxfVFlQRV9VTlNQRUNJRklFRBAAEhcKE1BSSU5DSVBBTF9UWVBFX1VTRVIQARIaChZQUklOQ0lQQUxfVFlQRV9BUElfS0VZEAISGgoWUFJJTkNJUEFMX1RZUEVfU0VSVklDRRADKpEBCg5DcmVkZW50aWFsVHlwZRIfChtDUkVERU5USUFMX1RZUEVfVU5TUEVDSUZJRUQQABIbChdDUkVERU5USUFMX1RZUEVfQVBJX0tFWRABEiAKHENSRURFTlRJQUxfVFlQRV9BQ0NFU1NfVE9LRU4QAhIfChtDUkVERU5USUFMX1RZUEVfU0VSVklDRV9LRVkQAzLZAQoVQXV0aGVudGljYXRpb25TZXJ2aWNlEnIKDEF1dGhlbnRpY2F0ZRIgLmxhdGNoa2V5LnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIS5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXNwb25zZSId8sUYGSIXChFhdXRoLmF1dGhlbnRpY2F0ZRABKAESTAoGV2hvQW1JEhoubGF0Y2hrZXkudjEuV2hvQW1JUmVxdWVzdBobLmxhdGNoa2V5LnYxLldob0FtSVJlc3BvbnNlIgmQAgHyxRgCEAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_organization]);
+  fileDesc("CiBsYXRjaGtleS92MS9hdXRoZW50aWNhdGlvbi5wcm90bxILbGF0Y2hrZXkudjEiJQoGSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAki8AEKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSJAoHaGVhZGVycxgBIAMoCzITLmxhdGNoa2V5LnYxLkhlYWRlchIuChRyZXF1aXJlZF9wZXJtaXNzaW9ucxgCIAMoCUIQukgNkgEKEEAiBnIEEAEYZBIkCg9vcmdhbml6YXRpb25faWQYAyABKAlCC7pICNgBAXIDsAEBEhoKCGF1ZGllbmNlGAQgASgJQgi6SAVyAxj/ARIWCg5jbGllbnRfYWRkcmVzcxgFIAEoCRIpCg9hbnlfcGVybWlzc2lvbnMYBiADKAlCELpIDZIBChBAIgZyBBABGGQi5gEKFEF1dGhlbnRpY2F0ZVJlc3BvbnNlEikKCXByaW5jaXBhbBgBIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIvCgxvcmdhbml6YXRpb24YAiABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SEwoLcGVybWlzc2lvbnMYAyADKAkSGQoRYWxsX29yZ2FuaXphdGlvbnMYBCABKAgSKwoKY3JlZGVudGlhbBgFIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwSFQoNc3RyaXBfaGVhZGVycxgGIAMoCSJLCg5FeHBsYWluUmVxdWVzdBI5CgdyZXF1ZXN0GAEgASgLMiAubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVxdWVzdEIGukgDyAEBIpACCg9FeHBsYWluUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCRI8CghtZXRhZGF0YRgEIAMoCzIqLmxhdGNoa2V5LnYxLkV4cGxhaW5SZXNwb25zZS5NZXRhZGF0YUVudHJ5EicKBXN0ZXBzGAUgAygLMhgubGF0Y2hrZXkudjEuRXhwbGFpblN0ZXASMwoIcmVzcG9uc2UYBiABKAsyIS5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXNwb25zZRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOwoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIOCgZwYXNzZWQYAiABKAgSDgoGZGV0YWlsGAMgASgJIg8KDVdob0FtSVJlcXVlc3QiyQEKDldob0FtSVJlc3BvbnNlEikKCXByaW5jaXBhbBgBIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIvCgxvcmdhbml6YXRpb24YAiABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SEwoLcGVybWlzc2lvbnMYAyADKAkSGQoRYWxsX29yZ2FuaXphdGlvbnMYBCABKAgSKwoKY3JlZGVudGlhbBgFIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwidAoJUHJpbmNpcGFsEgoKAmlkGAEgASgJEigKBHR5cGUYAiABKA4yGi5sYXRjaGtleS52MS5QcmluY2lwYWxUeXBlEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVlbWFpbBgEIAEoCRIMCgRyb2xlGAUgASgJInQKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSKQoEdHlwZRgCIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxUeXBlEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqAAQoNUHJpbmNpcGFsVHlwZRIeChpQUklOQ0lQQUxfVFlQRV9VTlNQRUNJRklFRBAAEhcKE1BSSU5DSVBBTF9UWVBFX1VTRVIQARIaChZQUklOQ0lQQUxfVFlQRV9BUElfS0VZEAISGgoWUFJJTkNJUEFMX1RZUEVfU0VSVklDRRADKpEBCg5DcmVkZW50aWFsVHlwZRIfChtDUkVERU5USUFMX1RZUEVfVU5TUEVDSUZJRUQQABIbChdDUkVERU5USUFMX1RZUEVfQVBJX0tFWRABEiAKHENSRURFTlRJQUxfVFlQRV9BQ0NFU1NfVE9LRU4QAhIfChtDUkVERU5USUFMX1RZUEVfU0VSVklDRV9LRVkQAzK6AgoVQXV0aGVudGljYXRpb25TZXJ2aWNlEnIKDEF1dGhlbnRpY2F0ZRIgLmxhdGNoa2V5LnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIS5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXNwb25zZSId8sUYGSIXChFhdXRoLmF1dGhlbnRpY2F0ZRABKAESXwoHRXhwbGFpbhIbLmxhdGNoa2V5LnYxLkV4cGxhaW5SZXF1ZXN0GhwubGF0Y2hrZXkudjEuRXhwbGFpblJlc3BvbnNlIhmQAgHyxRgSIhAKDGF1dGguZXhwbGFpbhABEkwKBldob0FtSRIaLmxhdGNoa2V5LnYxLldob0FtSVJlcXVlc3QaGy5sYXRjaGtleS52MS5XaG9BbUlSZXNwb25zZSIJkAIB8sUYAhABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_organization]);
 
 /**
  * One header field as it was received.
@@ -91,6 +91,13 @@ export type AuthenticateRequest = Message<"latchkey.v1.AuthenticateRequest"> & {
    * @generated from field: string client_address = 5;
    */
   clientAddress: string;
+
+  /**
+   * Permissions of which the request needs at least one. None: it needs no such choice.
+   *
+   * @generated from field: repeated string any_permissions = 6;
+   */
+  anyPermissions: string[];
 };
 
 /**
@@ -158,6 +165,118 @@ export const AuthenticateResponseSchema: GenMessage<AuthenticateResponse> = /*@_
   messageDesc(file_latchkey_v1_authentication, 2);
 
 /**
+ * The request to explain the decision about.
+ *
+ * @generated from message latchkey.v1.ExplainRequest
+ */
+export type ExplainRequest = Message<"latchkey.v1.ExplainRequest"> & {
+  /**
+   * What Authenticate would be asked.
+   *
+   * @generated from field: latchkey.v1.AuthenticateRequest request = 1;
+   */
+  request?: AuthenticateRequest | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ExplainRequest.
+ * Use `create(ExplainRequestSchema)` to create a new message.
+ */
+export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 3);
+
+/**
+ * The decision, and how it came about.
+ *
+ * @generated from message latchkey.v1.ExplainResponse
+ */
+export type ExplainResponse = Message<"latchkey.v1.ExplainResponse"> & {
+  /**
+   * Whether the request would be allowed.
+   *
+   * @generated from field: bool allowed = 1;
+   */
+  allowed: boolean;
+
+  /**
+   * Why not: the name of a reason. Empty: it would be.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The same for people, with what to do.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * The details that the error would carry.
+   *
+   * @generated from field: map<string, string> metadata = 4;
+   */
+  metadata: { [key: string]: string };
+
+  /**
+   * What was looked at, in this order. The last step is the one that failed, where one did.
+   *
+   * @generated from field: repeated latchkey.v1.ExplainStep steps = 5;
+   */
+  steps: ExplainStep[];
+
+  /**
+   * What Authenticate would have answered. Not set: it would have refused.
+   *
+   * @generated from field: latchkey.v1.AuthenticateResponse response = 6;
+   */
+  response?: AuthenticateResponse | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ExplainResponse.
+ * Use `create(ExplainResponseSchema)` to create a new message.
+ */
+export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 4);
+
+/**
+ * One thing that a decision depends on.
+ *
+ * @generated from message latchkey.v1.ExplainStep
+ */
+export type ExplainStep = Message<"latchkey.v1.ExplainStep"> & {
+  /**
+   * What was looked at: `headers`, `secret`, `expiry`, `address`, …
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Whether it was found good.
+   *
+   * @generated from field: bool passed = 2;
+   */
+  passed: boolean;
+
+  /**
+   * What was found, for people. It never holds a secret.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ExplainStep.
+ * Use `create(ExplainStepSchema)` to create a new message.
+ */
+export const ExplainStepSchema: GenMessage<ExplainStep> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 5);
+
+/**
  * Asks about the headers of the call itself.
  *
  * @generated from message latchkey.v1.WhoAmIRequest
@@ -170,7 +289,7 @@ export type WhoAmIRequest = Message<"latchkey.v1.WhoAmIRequest"> & {
  * Use `create(WhoAmIRequestSchema)` to create a new message.
  */
 export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 3);
+  messageDesc(file_latchkey_v1_authentication, 6);
 
 /**
  * The decision about the call's own headers.
@@ -219,7 +338,7 @@ export type WhoAmIResponse = Message<"latchkey.v1.WhoAmIResponse"> & {
  * Use `create(WhoAmIResponseSchema)` to create a new message.
  */
 export const WhoAmIResponseSchema: GenMessage<WhoAmIResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 4);
+  messageDesc(file_latchkey_v1_authentication, 7);
 
 /**
  * Whoever a credential stands for.
@@ -268,7 +387,7 @@ export type Principal = Message<"latchkey.v1.Principal"> & {
  * Use `create(PrincipalSchema)` to create a new message.
  */
 export const PrincipalSchema: GenMessage<Principal> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 5);
+  messageDesc(file_latchkey_v1_authentication, 8);
 
 /**
  * The credential that was presented, without its secret.
@@ -303,7 +422,7 @@ export type Credential = Message<"latchkey.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 6);
+  messageDesc(file_latchkey_v1_authentication, 9);
 
 /**
  * The kinds of principal.
@@ -422,6 +541,18 @@ export const AuthenticationService: GenService<{
     methodKind: "unary";
     input: typeof AuthenticateRequestSchema;
     output: typeof AuthenticateResponseSchema;
+  },
+  /**
+   * Decides about the raw headers of a request as Authenticate does, and tells each step on the way: for
+   * people who want to know why a request was answered 401 or 403. A refusal is in the answer, not an error.
+   * Like Authenticate, it tells a caller that is bound to an organization about that organization only.
+   *
+   * @generated from rpc latchkey.v1.AuthenticationService.Explain
+   */
+  explain: {
+    methodKind: "unary";
+    input: typeof ExplainRequestSchema;
+    output: typeof ExplainResponseSchema;
   },
   /**
    * Decides about the headers of this very call: who am I to Latchkey?

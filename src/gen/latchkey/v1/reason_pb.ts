@@ -10,7 +10,7 @@ import type { UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/reason.proto.
  */
 export const file_latchkey_v1_reason: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS9yZWFzb24ucHJvdG8SC2xhdGNoa2V5LnYxKssLCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASGgoWUkVBU09OX1JFUVVFU1RfSU5WQUxJRBABEhwKGFJFQVNPTl9IRUFERVJTX1RPT19MQVJHRRACEh4KGlJFQVNPTl9IRUFERVJfTkFNRV9JTlZBTElEEAMSIgoeUkVBU09OX0NSRURFTlRJQUxfSEVBREVSX0FMSUFTEAQSIAocUkVBU09OX0NSRURFTlRJQUxTX0FNQklHVU9VUxAFEh8KG1JFQVNPTl9DUkVERU5USUFMX01BTEZPUk1FRBAGEiEKHVJFQVNPTl9PUkdBTklaQVRJT05fQU1CSUdVT1VTEAcSIgoeUkVBU09OX09SR0FOSVpBVElPTl9JRF9JTlZBTElEEAgSIAocUkVBU09OX09SR0FOSVpBVElPTl9SRVFVSVJFRBAJEiEKHVJFQVNPTl9DTElFTlRfQUREUkVTU19JTlZBTElEEAoSHQoZUkVBU09OX1BFUk1JU1NJT05fVU5LTk9XThALEhcKE1JFQVNPTl9ST0xFX1VOS05PV04QDBIdChlSRUFTT05fUEFHRV9UT0tFTl9JTlZBTElEEA0SHQoZUkVBU09OX1BBU1NXT1JEX1RPT19TSE9SVBAOEh0KGVJFQVNPTl9QQVNTV09SRF9VTkNIQU5HRUQQDxIdChlSRUFTT05fQ1JFREVOVElBTF9NSVNTSU5HEGQSGgoWUkVBU09OX0FQSV9LRVlfSU5WQUxJRBBlEhoKFlJFQVNPTl9BUElfS0VZX0VYUElSRUQQZhIaChZSRUFTT05fQVBJX0tFWV9SRVZPS0VEEGcSIwofUkVBU09OX0FQSV9LRVlfQ1JFQVRPUl9JTkFDVElWRRBoEhgKFFJFQVNPTl9UT0tFTl9JTlZBTElEEGkSGAoUUkVBU09OX1RPS0VOX0VYUElSRUQQahIeChpSRUFTT05fVE9LRU5fTk9UX1lFVF9WQUxJRBBrEhgKFFJFQVNPTl9UT0tFTl9SRVZPS0VEEGwSIgoeUkVBU09OX1RPS0VOX0FVRElFTkNFX01JU01BVENIEG0SHgoaUkVBU09OX1NFUlZJQ0VfS0VZX0lOVkFMSUQQbhIeChpSRUFTT05fU0VSVklDRV9LRVlfRVhQSVJFRBBvEh4KGlJFQVNPTl9TRVJWSUNFX0tFWV9SRVZPS0VEEHASGAoUUkVBU09OX1VTRVJfRElTQUJMRUQQcRIhCh1SRUFTT05fT1JHQU5JWkFUSU9OX1NVU1BFTkRFRBByEhcKE1JFQVNPTl9MT0dJTl9GQUlMRUQQcxIdChhSRUFTT05fUEVSTUlTU0lPTl9ERU5JRUQQyAESHwoaUkVBU09OX1BFUk1JU1NJT05fTk9UX0hFTEQQyQESGgoVUkVBU09OX09XTkVSX1JFUVVJUkVEEMoBEiEKHFJFQVNPTl9PUkdBTklaQVRJT05fTUlTTUFUQ0gQywESIAobUkVBU09OX09SR0FOSVpBVElPTl9VTktOT1dOEMwBEiMKHlJFQVNPTl9DTElFTlRfQUREUkVTU19SRVFVSVJFRBDNARIhChxSRUFTT05fQ0xJRU5UX0FERFJFU1NfREVOSUVEEM4BEhsKFlJFQVNPTl9DQUxMRVJfUkVKRUNURUQQrAISFgoRUkVBU09OX0xBU1RfT1dORVIQrQISFQoQUkVBU09OX05PVF9GT1VORBCQAxIjCh5SRUFTT05fT1JHQU5JWkFUSU9OX05BTUVfVEFLRU4Q9AMSFwoSUkVBU09OX0VNQUlMX1RBS0VOEPUDEiIKHVJFQVNPTl9TRVJWSUNFX0tFWV9OQU1FX1RBS0VOEPYDEiEKHFJFQVNPTl9QQVNTV09SRF9IQVNISU5HX0JVU1kQ2AQSFwoSUkVBU09OX1VOQVZBSUxBQkxFELwFEhQKD1JFQVNPTl9JTlRFUk5BTBCgBmIGcHJvdG8z");
+  fileDesc("ChhsYXRjaGtleS92MS9yZWFzb24ucHJvdG8SC2xhdGNoa2V5LnYxKpgQCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASGgoWUkVBU09OX1JFUVVFU1RfSU5WQUxJRBABEhwKGFJFQVNPTl9IRUFERVJTX1RPT19MQVJHRRACEh4KGlJFQVNPTl9IRUFERVJfTkFNRV9JTlZBTElEEAMSIgoeUkVBU09OX0NSRURFTlRJQUxfSEVBREVSX0FMSUFTEAQSIAocUkVBU09OX0NSRURFTlRJQUxTX0FNQklHVU9VUxAFEh8KG1JFQVNPTl9DUkVERU5USUFMX01BTEZPUk1FRBAGEiEKHVJFQVNPTl9PUkdBTklaQVRJT05fQU1CSUdVT1VTEAcSIgoeUkVBU09OX09SR0FOSVpBVElPTl9JRF9JTlZBTElEEAgSIAocUkVBU09OX09SR0FOSVpBVElPTl9SRVFVSVJFRBAJEiEKHVJFQVNPTl9DTElFTlRfQUREUkVTU19JTlZBTElEEAoSHQoZUkVBU09OX1BFUk1JU1NJT05fVU5LTk9XThALEhcKE1JFQVNPTl9ST0xFX1VOS05PV04QDBIdChlSRUFTT05fUEFHRV9UT0tFTl9JTlZBTElEEA0SHQoZUkVBU09OX1BBU1NXT1JEX1RPT19TSE9SVBAOEh0KGVJFQVNPTl9QQVNTV09SRF9VTkNIQU5HRUQQDxIYChRSRUFTT05fT1dORVJfVU5LTk9XThAQEh4KGlJFQVNPTl9QRVJNSVNTSU9OX1JFU0VSVkVEEBESHQoZUkVBU09OX0tFWV9GT1JNQVRfSU5WQUxJRBASEhsKF1JFQVNPTl9LRVlfSEFTSF9JTlZBTElEEBMSJAogUkVBU09OX0tFWV9MT09LVVBfUFJFRklYX0lOVkFMSUQQFBIdChlSRUFTT05fQ1JFREVOVElBTF9NSVNTSU5HEGQSGgoWUkVBU09OX0FQSV9LRVlfSU5WQUxJRBBlEhoKFlJFQVNPTl9BUElfS0VZX0VYUElSRUQQZhIaChZSRUFTT05fQVBJX0tFWV9SRVZPS0VEEGcSIwofUkVBU09OX0FQSV9LRVlfQ1JFQVRPUl9JTkFDVElWRRBoEhgKFFJFQVNPTl9UT0tFTl9JTlZBTElEEGkSGAoUUkVBU09OX1RPS0VOX0VYUElSRUQQahIeChpSRUFTT05fVE9LRU5fTk9UX1lFVF9WQUxJRBBrEhgKFFJFQVNPTl9UT0tFTl9SRVZPS0VEEGwSIgoeUkVBU09OX1RPS0VOX0FVRElFTkNFX01JU01BVENIEG0SHgoaUkVBU09OX1NFUlZJQ0VfS0VZX0lOVkFMSUQQbhIeChpSRUFTT05fU0VSVklDRV9LRVlfRVhQSVJFRBBvEh4KGlJFQVNPTl9TRVJWSUNFX0tFWV9SRVZPS0VEEHASGAoUUkVBU09OX1VTRVJfRElTQUJMRUQQcRIhCh1SRUFTT05fT1JHQU5JWkFUSU9OX1NVU1BFTkRFRBByEhcKE1JFQVNPTl9MT0dJTl9GQUlMRUQQcxIaChZSRUFTT05fQVBJX0tFWV9ST1RBVEVEEHQSHgoaUkVBU09OX1NFUlZJQ0VfS0VZX1JPVEFURUQQdRIdChhSRUFTT05fUEVSTUlTU0lPTl9ERU5JRUQQyAESHwoaUkVBU09OX1BFUk1JU1NJT05fTk9UX0hFTEQQyQESGgoVUkVBU09OX09XTkVSX1JFUVVJUkVEEMoBEiEKHFJFQVNPTl9PUkdBTklaQVRJT05fTUlTTUFUQ0gQywESIAobUkVBU09OX09SR0FOSVpBVElPTl9VTktOT1dOEMwBEiMKHlJFQVNPTl9DTElFTlRfQUREUkVTU19SRVFVSVJFRBDNARIhChxSRUFTT05fQ0xJRU5UX0FERFJFU1NfREVOSUVEEM4BEhsKFlJFQVNPTl9DQUxMRVJfUkVKRUNURUQQrAISFgoRUkVBU09OX0xBU1RfT1dORVIQrQISIgodUkVBU09OX0lERU1QT1RFTkNZX0tFWV9SRVVTRUQQrgISGgoVUkVBU09OX0tFWV9OT1RfQUNUSVZFEK8CEiAKG1JFQVNPTl9ST1RBVElPTl9JTl9QUk9HUkVTUxCwAhIkCh9SRUFTT05fUk9UQVRJT05fTk9UX0lOX1BST0dSRVNTELECEhkKFFJFQVNPTl9ST0xFX0JVSUxUX0lOELICEhcKElJFQVNPTl9ST0xFX0lOX1VTRRCzAhIVChBSRUFTT05fTk9UX0ZPVU5EEJADEiMKHlJFQVNPTl9PUkdBTklaQVRJT05fTkFNRV9UQUtFThD0AxIXChJSRUFTT05fRU1BSUxfVEFLRU4Q9QMSIgodUkVBU09OX1NFUlZJQ0VfS0VZX05BTUVfVEFLRU4Q9gMSGwoWUkVBU09OX1JPTEVfTkFNRV9UQUtFThD3AxIhChxSRUFTT05fUEVSTUlTU0lPTl9OQU1FX1RBS0VOEPgDEhoKFVJFQVNPTl9LRVlfSEFTSF9UQUtFThD5AxIhChxSRUFTT05fUEFTU1dPUkRfSEFTSElOR19CVVNZENgEEiUKIFJFQVNPTl9LRVlfTE9PS1VQX1BSRUZJWF9DUk9XREVEENkEEhgKE1JFQVNPTl9SQVRFX0xJTUlURUQQ2gQSGgoVUkVBU09OX0tFWV9DSEVDS19CVVNZENsEEhcKElJFQVNPTl9VTkFWQUlMQUJMRRC8BRIUCg9SRUFTT05fSU5URVJOQUwQoAZiBnByb3RvMw");
 
 /**
  * Why a call was refused. An error carries one `google.rpc.ErrorInfo` whose domain is `latchkey` and
@@ -147,6 +147,46 @@ export const Reason = {
   PASSWORD_UNCHANGED: 15,
 
   /**
+   * `invalid_argument`: The user to whom API keys are to belong is no active member of the organization.
+   * Example: `new_owner_id` of somebody who is disabled.
+   *
+   * @generated from enum value: REASON_OWNER_UNKNOWN = 16;
+   */
+  OWNER_UNKNOWN: 16,
+
+  /**
+   * `invalid_argument`: A permission was to be defined under a name that is Latchkey's own.
+   * Example: `DefinePermission` of `auth.everything`.
+   *
+   * @generated from enum value: REASON_PERMISSION_RESERVED = 17;
+   */
+  PERMISSION_RESERVED: 17,
+
+  /**
+   * `invalid_argument`: The declared format of foreign keys is one of Latchkey's own, or holds no key.
+   * Example: `ImportApiKeys` with the prefix `ak_`.
+   *
+   * @generated from enum value: REASON_KEY_FORMAT_INVALID = 18;
+   */
+  KEY_FORMAT_INVALID: 18,
+
+  /**
+   * `invalid_argument`: A hash to import has the wrong length or form, or costs more to check than is allowed.
+   * Example: 20 bytes for SHA-256.
+   *
+   * @generated from enum value: REASON_KEY_HASH_INVALID = 19;
+   */
+  KEY_HASH_INVALID: 19,
+
+  /**
+   * `invalid_argument`: A salted hash to import has no lookup prefix, or one that no key of the format begins with.
+   * Example: bcrypt without `lookup_prefix`.
+   *
+   * @generated from enum value: REASON_KEY_LOOKUP_PREFIX_INVALID = 20;
+   */
+  KEY_LOOKUP_PREFIX_INVALID: 20,
+
+  /**
    * `unauthenticated`: There is no credential in the headers.
    * Example: no credential header, or `Authorization: Basic …`.
    *
@@ -275,6 +315,22 @@ export const Reason = {
   LOGIN_FAILED: 115,
 
   /**
+   * `unauthenticated`: The secret was replaced by a rotation, and the overlap is over.
+   * Example: the old secret after `FinishRotation`.
+   *
+   * @generated from enum value: REASON_API_KEY_ROTATED = 116;
+   */
+  API_KEY_ROTATED: 116,
+
+  /**
+   * `unauthenticated`: The secret was replaced by a rotation, and the overlap is over.
+   * Example: the old secret after `FinishServiceKeyRotation`.
+   *
+   * @generated from enum value: REASON_SERVICE_KEY_ROTATED = 117;
+   */
+  SERVICE_KEY_ROTATED: 117,
+
+  /**
    * `permission_denied`: A required permission is not held. The metadata's `missing` lists what is.
    * Example: a key with `calls.read` where `calls.write` is required.
    *
@@ -347,6 +403,54 @@ export const Reason = {
   LAST_OWNER: 301,
 
   /**
+   * `failed_precondition`: The same caller used the idempotency key within 10 minutes with another request.
+   * Example: a retry with another name.
+   *
+   * @generated from enum value: REASON_IDEMPOTENCY_KEY_REUSED = 302;
+   */
+  IDEMPOTENCY_KEY_REUSED: 302,
+
+  /**
+   * `failed_precondition`: A key that was revoked was to be changed, or one that has expired to be rotated.
+   * Example: `RotateApiKey` of a revoked key.
+   *
+   * @generated from enum value: REASON_KEY_NOT_ACTIVE = 303;
+   */
+  KEY_NOT_ACTIVE: 303,
+
+  /**
+   * `failed_precondition`: Both secrets of the key work, so there is no place for a third.
+   * Example: `RotateApiKey` twice.
+   *
+   * @generated from enum value: REASON_ROTATION_IN_PROGRESS = 304;
+   */
+  ROTATION_IN_PROGRESS: 304,
+
+  /**
+   * `failed_precondition`: There is no rotation to finish or to cancel.
+   * Example: `FinishRotation` twice.
+   *
+   * @generated from enum value: REASON_ROTATION_NOT_IN_PROGRESS = 305;
+   */
+  ROTATION_NOT_IN_PROGRESS: 305,
+
+  /**
+   * `failed_precondition`: A built-in role was to be changed or deleted.
+   * Example: `UpdateRole` of `viewer`.
+   *
+   * @generated from enum value: REASON_ROLE_BUILT_IN = 306;
+   */
+  ROLE_BUILT_IN: 306,
+
+  /**
+   * `failed_precondition`: A role that somebody has was to be deleted.
+   * Example: `DeleteRole` of a member's role.
+   *
+   * @generated from enum value: REASON_ROLE_IN_USE = 307;
+   */
+  ROLE_IN_USE: 307,
+
+  /**
    * `not_found`: The id names nothing, or something of another organization: it is not told which.
    * Example: `GetApiKey` with another tenant's id.
    *
@@ -379,12 +483,60 @@ export const Reason = {
   SERVICE_KEY_NAME_TAKEN: 502,
 
   /**
+   * `already_exists`: The organization has a role of this name already.
+   * Example: `CreateRole` twice.
+   *
+   * @generated from enum value: REASON_ROLE_NAME_TAKEN = 503;
+   */
+  ROLE_NAME_TAKEN: 503,
+
+  /**
+   * `already_exists`: A permission of this name exists with another scope.
+   * Example: `DefinePermission` of `calls.read` for the platform.
+   *
+   * @generated from enum value: REASON_PERMISSION_NAME_TAKEN = 504;
+   */
+  PERMISSION_NAME_TAKEN: 504,
+
+  /**
+   * `already_exists`: A key of the same hash was imported before, for another organization or with other content.
+   * Example: the same key for two organizations.
+   *
+   * @generated from enum value: REASON_KEY_HASH_TAKEN = 505;
+   */
+  KEY_HASH_TAKEN: 505,
+
+  /**
    * `resource_exhausted`: Too many passwords wait to be hashed.
    * Example: a flood of logins.
    *
    * @generated from enum value: REASON_PASSWORD_HASHING_BUSY = 600;
    */
   PASSWORD_HASHING_BUSY: 600,
+
+  /**
+   * `resource_exhausted`: More than three salted hashes would have to be tried for one key.
+   * Example: four bcrypt hashes with one `lookup_prefix`.
+   *
+   * @generated from enum value: REASON_KEY_LOOKUP_PREFIX_CROWDED = 601;
+   */
+  KEY_LOOKUP_PREFIX_CROWDED: 601,
+
+  /**
+   * `resource_exhausted`: The key has used up its rate limit. It is valid: this is no refusal of the credential.
+   * Example: more calls than `rate_limit` allows.
+   *
+   * @generated from enum value: REASON_RATE_LIMITED = 602;
+   */
+  RATE_LIMITED: 602,
+
+  /**
+   * `resource_exhausted`: Too many wrong keys were tried that begin like a key with a salted hash.
+   * Example: guesses at an imported key.
+   *
+   * @generated from enum value: REASON_KEY_CHECK_BUSY = 603;
+   */
+  KEY_CHECK_BUSY: 603,
 
   /**
    * `unavailable`: A fault of Latchkey's own, such as its database being away. It is no decision.

@@ -5,16 +5,18 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
+import type { CidrList, DailyUsage, KeySlot, PermissionList } from "./key_pb.ts";
+import { file_latchkey_v1_key } from "./key_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/service_key.proto.
  */
 export const file_latchkey_v1_service_key: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sYXRjaGtleS92MS9zZXJ2aWNlX2tleS5wcm90bxILbGF0Y2hrZXkudjEilAIKClNlcnZpY2VLZXkSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtwZXJtaXNzaW9ucxgDIAMoCRIVCg1hbGxvd2VkX2NpZHJzGAQgAygJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmV2b2tlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJldm9rZV9yZWFzb24YCCABKAkSFgoOZGlzcGxheV9wcmVmaXgYCSABKAki4QEKF0NyZWF0ZVNlcnZpY2VLZXlSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIbpIHnIcEAEYZDIWXlthLXowLTldW2EtejAtOS5fLV0qJBInCgtwZXJtaXNzaW9ucxgCIAMoCUISukgPkgEMEGQYASIGcgQQARhkEkIKC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HQAESKAoNYWxsb3dlZF9jaWRycxgEIAMoCUIRukgOkgELEEAYASIFcgPoAQEiWAoYQ3JlYXRlU2VydmljZUtleVJlc3BvbnNlEiwKC3NlcnZpY2Vfa2V5GAEgASgLMhcubGF0Y2hrZXkudjEuU2VydmljZUtleRIOCgZzZWNyZXQYAiABKAkiVQoWTGlzdFNlcnZpY2VLZXlzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGPoBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQiYQoXTGlzdFNlcnZpY2VLZXlzUmVzcG9uc2USLQoMc2VydmljZV9rZXlzGAEgAygLMhcubGF0Y2hrZXkudjEuU2VydmljZUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiVgoXUmV2b2tlU2VydmljZUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiUKBnJlYXNvbhgCIAEoCUIVukgSchAYyAEyC15bXlxwe0N9XSokIkgKGFJldm9rZVNlcnZpY2VLZXlSZXNwb25zZRIsCgtzZXJ2aWNlX2tleRgBIAEoCzIXLmxhdGNoa2V5LnYxLlNlcnZpY2VLZXkyrQMKEVNlcnZpY2VLZXlTZXJ2aWNlEoYBChBDcmVhdGVTZXJ2aWNlS2V5EiQubGF0Y2hrZXkudjEuQ3JlYXRlU2VydmljZUtleVJlcXVlc3QaJS5sYXRjaGtleS52MS5DcmVhdGVTZXJ2aWNlS2V5UmVzcG9uc2UiJfLFGCEiHwobcGxhdGZvcm0uc2VydmljZV9rZXlzLndyaXRlEAIShQEKD0xpc3RTZXJ2aWNlS2V5cxIjLmxhdGNoa2V5LnYxLkxpc3RTZXJ2aWNlS2V5c1JlcXVlc3QaJC5sYXRjaGtleS52MS5MaXN0U2VydmljZUtleXNSZXNwb25zZSInkAIB8sUYICIeChpwbGF0Zm9ybS5zZXJ2aWNlX2tleXMucmVhZBACEoYBChBSZXZva2VTZXJ2aWNlS2V5EiQubGF0Y2hrZXkudjEuUmV2b2tlU2VydmljZUtleVJlcXVlc3QaJS5sYXRjaGtleS52MS5SZXZva2VTZXJ2aWNlS2V5UmVzcG9uc2UiJfLFGCEiHwobcGxhdGZvcm0uc2VydmljZV9rZXlzLndyaXRlEAJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("Ch1sYXRjaGtleS92MS9zZXJ2aWNlX2tleS5wcm90bxILbGF0Y2hrZXkudjEizQIKClNlcnZpY2VLZXkSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtwZXJtaXNzaW9ucxgDIAMoCRIVCg1hbGxvd2VkX2NpZHJzGAQgAygJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmV2b2tlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJldm9rZV9yZWFzb24YCCABKAkSFgoOZGlzcGxheV9wcmVmaXgYCSABKAkSIwoFc2xvdHMYCiADKAsyFC5sYXRjaGtleS52MS5LZXlTbG90EhIKCmNyZWF0b3JfaWQYCyABKAkijgIKF0NyZWF0ZVNlcnZpY2VLZXlSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIbpIHnIcEAEYZDIWXlthLXowLTldW2EtejAtOS5fLV0qJBInCgtwZXJtaXNzaW9ucxgCIAMoCUISukgPkgEMEGQYASIGcgQQARhkEkIKC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HQAESKAoNYWxsb3dlZF9jaWRycxgEIAMoCUIRukgOkgELEEAYASIFcgPoAQESKwoPaWRlbXBvdGVuY3lfa2V5GAUgASgJQhK6SA9yDRiAATIIXlshLX5dKiQiWAoYQ3JlYXRlU2VydmljZUtleVJlc3BvbnNlEiwKC3NlcnZpY2Vfa2V5GAEgASgLMhcubGF0Y2hrZXkudjEuU2VydmljZUtleRIOCgZzZWNyZXQYAiABKAkiVQoWTGlzdFNlcnZpY2VLZXlzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGPoBKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQiYQoXTGlzdFNlcnZpY2VLZXlzUmVzcG9uc2USLQoMc2VydmljZV9rZXlzGAEgAygLMhcubGF0Y2hrZXkudjEuU2VydmljZUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiVgoXUmV2b2tlU2VydmljZUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiUKBnJlYXNvbhgCIAEoCUIVukgSchAYyAEyC15bXlxwe0N9XSokIkgKGFJldm9rZVNlcnZpY2VLZXlSZXNwb25zZRIsCgtzZXJ2aWNlX2tleRgBIAEoCzIXLmxhdGNoa2V5LnYxLlNlcnZpY2VLZXkiLAoUR2V0U2VydmljZUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIkUKFUdldFNlcnZpY2VLZXlSZXNwb25zZRIsCgtzZXJ2aWNlX2tleRgBIAEoCzIXLmxhdGNoa2V5LnYxLlNlcnZpY2VLZXki1wIKF1VwZGF0ZVNlcnZpY2VLZXlSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARKFAQoLcGVybWlzc2lvbnMYAiABKAsyGy5sYXRjaGtleS52MS5QZXJtaXNzaW9uTGlzdEJTukhQugFNChBwZXJtaXNzaW9ucy5zb21lEiFhIGtleSBoYXMgYXQgbGVhc3Qgb25lIHBlcm1pc3Npb24aFnRoaXMudmFsdWVzLnNpemUoKSA+IDASRAoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwdAAUgAEiAKDW5ldmVyX2V4cGlyZXMYBCABKAhCB7pIBGoCCAFIABIsCg1hbGxvd2VkX2NpZHJzGAUgASgLMhUubGF0Y2hrZXkudjEuQ2lkckxpc3RCCAoGZXhwaXJ5IkgKGFVwZGF0ZVNlcnZpY2VLZXlSZXNwb25zZRIsCgtzZXJ2aWNlX2tleRgBIAEoCzIXLmxhdGNoa2V5LnYxLlNlcnZpY2VLZXkibwoXUm90YXRlU2VydmljZUtleVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEj4KB292ZXJsYXAYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID8gBAaoBCSIFCIDO2gMyACJYChhSb3RhdGVTZXJ2aWNlS2V5UmVzcG9uc2USLAoLc2VydmljZV9rZXkYASABKAsyFy5sYXRjaGtleS52MS5TZXJ2aWNlS2V5Eg4KBnNlY3JldBgCIAEoCSI3Ch9DYW5jZWxTZXJ2aWNlS2V5Um90YXRpb25SZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASJQCiBDYW5jZWxTZXJ2aWNlS2V5Um90YXRpb25SZXNwb25zZRIsCgtzZXJ2aWNlX2tleRgBIAEoCzIXLmxhdGNoa2V5LnYxLlNlcnZpY2VLZXkiNwofRmluaXNoU2VydmljZUtleVJvdGF0aW9uUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQEiUAogRmluaXNoU2VydmljZUtleVJvdGF0aW9uUmVzcG9uc2USLAoLc2VydmljZV9rZXkYASABKAsyFy5sYXRjaGtleS52MS5TZXJ2aWNlS2V5IksKGUdldFNlcnZpY2VLZXlVc2FnZVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEhgKBGRheXMYAiABKAVCCrpIBxoFGO4CKAAiaAoaR2V0U2VydmljZUtleVVzYWdlUmVzcG9uc2USJQoEZGF5cxgBIAMoCzIXLmxhdGNoa2V5LnYxLkRhaWx5VXNhZ2USIwoFc2xvdHMYAiADKAsyFC5sYXRjaGtleS52MS5LZXlTbG90MpMKChFTZXJ2aWNlS2V5U2VydmljZRKGAQoQQ3JlYXRlU2VydmljZUtleRIkLmxhdGNoa2V5LnYxLkNyZWF0ZVNlcnZpY2VLZXlSZXF1ZXN0GiUubGF0Y2hrZXkudjEuQ3JlYXRlU2VydmljZUtleVJlc3BvbnNlIiXyxRghIh8KG3BsYXRmb3JtLnNlcnZpY2Vfa2V5cy53cml0ZRACEoUBCg9MaXN0U2VydmljZUtleXMSIy5sYXRjaGtleS52MS5MaXN0U2VydmljZUtleXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuTGlzdFNlcnZpY2VLZXlzUmVzcG9uc2UiJ5ACAfLFGCAiHgoacGxhdGZvcm0uc2VydmljZV9rZXlzLnJlYWQQAhKGAQoQUmV2b2tlU2VydmljZUtleRIkLmxhdGNoa2V5LnYxLlJldm9rZVNlcnZpY2VLZXlSZXF1ZXN0GiUubGF0Y2hrZXkudjEuUmV2b2tlU2VydmljZUtleVJlc3BvbnNlIiXyxRghIh8KG3BsYXRmb3JtLnNlcnZpY2Vfa2V5cy53cml0ZRACEn8KDUdldFNlcnZpY2VLZXkSIS5sYXRjaGtleS52MS5HZXRTZXJ2aWNlS2V5UmVxdWVzdBoiLmxhdGNoa2V5LnYxLkdldFNlcnZpY2VLZXlSZXNwb25zZSInkAIB8sUYICIeChpwbGF0Zm9ybS5zZXJ2aWNlX2tleXMucmVhZBACEoYBChBVcGRhdGVTZXJ2aWNlS2V5EiQubGF0Y2hrZXkudjEuVXBkYXRlU2VydmljZUtleVJlcXVlc3QaJS5sYXRjaGtleS52MS5VcGRhdGVTZXJ2aWNlS2V5UmVzcG9uc2UiJfLFGCEiHwobcGxhdGZvcm0uc2VydmljZV9rZXlzLndyaXRlEAIShgEKEFJvdGF0ZVNlcnZpY2VLZXkSJC5sYXRjaGtleS52MS5Sb3RhdGVTZXJ2aWNlS2V5UmVxdWVzdBolLmxhdGNoa2V5LnYxLlJvdGF0ZVNlcnZpY2VLZXlSZXNwb25zZSIl8sUYISIfChtwbGF0Zm9ybS5zZXJ2aWNlX2tleXMud3JpdGUQAhKeAQoYQ2FuY2VsU2VydmljZUtleVJvdGF0aW9uEiwubGF0Y2hrZXkudjEuQ2FuY2VsU2VydmljZUtleVJvdGF0aW9uUmVxdWVzdBotLmxhdGNoa2V5LnYxLkNhbmNlbFNlcnZpY2VLZXlSb3RhdGlvblJlc3BvbnNlIiXyxRghIh8KG3BsYXRmb3JtLnNlcnZpY2Vfa2V5cy53cml0ZRACEp4BChhGaW5pc2hTZXJ2aWNlS2V5Um90YXRpb24SLC5sYXRjaGtleS52MS5GaW5pc2hTZXJ2aWNlS2V5Um90YXRpb25SZXF1ZXN0Gi0ubGF0Y2hrZXkudjEuRmluaXNoU2VydmljZUtleVJvdGF0aW9uUmVzcG9uc2UiJfLFGCEiHwobcGxhdGZvcm0uc2VydmljZV9rZXlzLndyaXRlEAISjgEKEkdldFNlcnZpY2VLZXlVc2FnZRImLmxhdGNoa2V5LnYxLkdldFNlcnZpY2VLZXlVc2FnZVJlcXVlc3QaJy5sYXRjaGtleS52MS5HZXRTZXJ2aWNlS2V5VXNhZ2VSZXNwb25zZSInkAIB8sUYICIeChpwbGF0Zm9ybS5zZXJ2aWNlX2tleXMucmVhZBACYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
 
 /**
  * An internal key, without its secret.
@@ -84,6 +86,20 @@ export type ServiceKey = Message<"latchkey.v1.ServiceKey"> & {
    * @generated from field: string display_prefix = 9;
    */
   displayPrefix: string;
+
+  /**
+   * Its secrets, the newest first: two while a rotation is going on.
+   *
+   * @generated from field: repeated latchkey.v1.KeySlot slots = 10;
+   */
+  slots: KeySlot[];
+
+  /**
+   * The id of the principal that created it. Empty: it was made with the deployment.
+   *
+   * @generated from field: string creator_id = 11;
+   */
+  creatorId: string;
 };
 
 /**
@@ -127,6 +143,15 @@ export type CreateServiceKeyRequest = Message<"latchkey.v1.CreateServiceKeyReque
    * @generated from field: repeated string allowed_cidrs = 4;
    */
   allowedCidrs: string[];
+
+  /**
+   * Makes a retry safe: within 10 minutes the same caller with the same key and the same request gets the
+   * same answer, and nothing is made again. With another request it is `failed_precondition` with
+   * IDEMPOTENCY_KEY_REUSED. Up to 128 printable characters; a random UUID will do. Empty: no such promise.
+   *
+   * @generated from field: string idempotency_key = 5;
+   */
+  idempotencyKey: string;
 };
 
 /**
@@ -270,6 +295,323 @@ export const RevokeServiceKeyResponseSchema: GenMessage<RevokeServiceKeyResponse
   messageDesc(file_latchkey_v1_service_key, 6);
 
 /**
+ * The internal key to get.
+ *
+ * @generated from message latchkey.v1.GetServiceKeyRequest
+ */
+export type GetServiceKeyRequest = Message<"latchkey.v1.GetServiceKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetServiceKeyRequest.
+ * Use `create(GetServiceKeyRequestSchema)` to create a new message.
+ */
+export const GetServiceKeyRequestSchema: GenMessage<GetServiceKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 7);
+
+/**
+ * The internal key asked for.
+ *
+ * @generated from message latchkey.v1.GetServiceKeyResponse
+ */
+export type GetServiceKeyResponse = Message<"latchkey.v1.GetServiceKeyResponse"> & {
+  /**
+   * The key, without its secret.
+   *
+   * @generated from field: latchkey.v1.ServiceKey service_key = 1;
+   */
+  serviceKey?: ServiceKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetServiceKeyResponse.
+ * Use `create(GetServiceKeyResponseSchema)` to create a new message.
+ */
+export const GetServiceKeyResponseSchema: GenMessage<GetServiceKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 8);
+
+/**
+ * The change of an internal key.
+ *
+ * @generated from message latchkey.v1.UpdateServiceKeyRequest
+ */
+export type UpdateServiceKeyRequest = Message<"latchkey.v1.UpdateServiceKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What the key may do: at least one name or pattern over both scopes. Not set: unchanged.
+   *
+   * @generated from field: latchkey.v1.PermissionList permissions = 2;
+   */
+  permissions?: PermissionList | undefined;
+
+  /**
+   * The end. Not set: unchanged.
+   *
+   * @generated from oneof latchkey.v1.UpdateServiceKeyRequest.expiry
+   */
+  expiry: {
+    /**
+     * When the key ends: in the future, before the year 10000.
+     *
+     * @generated from field: google.protobuf.Timestamp expire_time = 3;
+     */
+    value: Timestamp;
+    case: "expireTime";
+  } | {
+    /**
+     * The key has no end any more: `true`.
+     *
+     * @generated from field: bool never_expires = 4;
+     */
+    value: boolean;
+    case: "neverExpires";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The address ranges that the key may be used from; an empty list: from anywhere. Not set: unchanged.
+   *
+   * @generated from field: latchkey.v1.CidrList allowed_cidrs = 5;
+   */
+  allowedCidrs?: CidrList | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateServiceKeyRequest.
+ * Use `create(UpdateServiceKeyRequestSchema)` to create a new message.
+ */
+export const UpdateServiceKeyRequestSchema: GenMessage<UpdateServiceKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 9);
+
+/**
+ * The internal key changed.
+ *
+ * @generated from message latchkey.v1.UpdateServiceKeyResponse
+ */
+export type UpdateServiceKeyResponse = Message<"latchkey.v1.UpdateServiceKeyResponse"> & {
+  /**
+   * The key as it is now, without its secret.
+   *
+   * @generated from field: latchkey.v1.ServiceKey service_key = 1;
+   */
+  serviceKey?: ServiceKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateServiceKeyResponse.
+ * Use `create(UpdateServiceKeyResponseSchema)` to create a new message.
+ */
+export const UpdateServiceKeyResponseSchema: GenMessage<UpdateServiceKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 10);
+
+/**
+ * The internal key to give a second secret.
+ *
+ * @generated from message latchkey.v1.RotateServiceKeyRequest
+ */
+export type RotateServiceKeyRequest = Message<"latchkey.v1.RotateServiceKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How long the old secret goes on working: 0 to 90 days. It has to be given; `0s` ends the old one now.
+   *
+   * @generated from field: google.protobuf.Duration overlap = 2;
+   */
+  overlap?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateServiceKeyRequest.
+ * Use `create(RotateServiceKeyRequestSchema)` to create a new message.
+ */
+export const RotateServiceKeyRequestSchema: GenMessage<RotateServiceKeyRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 11);
+
+/**
+ * The internal key with its new secret.
+ *
+ * @generated from message latchkey.v1.RotateServiceKeyResponse
+ */
+export type RotateServiceKeyResponse = Message<"latchkey.v1.RotateServiceKeyResponse"> & {
+  /**
+   * The key, without its secrets.
+   *
+   * @generated from field: latchkey.v1.ServiceKey service_key = 1;
+   */
+  serviceKey?: ServiceKey | undefined;
+
+  /**
+   * The whole text of the new secret. It is told once and cannot be read again.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateServiceKeyResponse.
+ * Use `create(RotateServiceKeyResponseSchema)` to create a new message.
+ */
+export const RotateServiceKeyResponseSchema: GenMessage<RotateServiceKeyResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 12);
+
+/**
+ * The internal key whose rotation to take back.
+ *
+ * @generated from message latchkey.v1.CancelServiceKeyRotationRequest
+ */
+export type CancelServiceKeyRotationRequest = Message<"latchkey.v1.CancelServiceKeyRotationRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CancelServiceKeyRotationRequest.
+ * Use `create(CancelServiceKeyRotationRequestSchema)` to create a new message.
+ */
+export const CancelServiceKeyRotationRequestSchema: GenMessage<CancelServiceKeyRotationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 13);
+
+/**
+ * The internal key, with the old secret only.
+ *
+ * @generated from message latchkey.v1.CancelServiceKeyRotationResponse
+ */
+export type CancelServiceKeyRotationResponse = Message<"latchkey.v1.CancelServiceKeyRotationResponse"> & {
+  /**
+   * The key, without its secret.
+   *
+   * @generated from field: latchkey.v1.ServiceKey service_key = 1;
+   */
+  serviceKey?: ServiceKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.CancelServiceKeyRotationResponse.
+ * Use `create(CancelServiceKeyRotationResponseSchema)` to create a new message.
+ */
+export const CancelServiceKeyRotationResponseSchema: GenMessage<CancelServiceKeyRotationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 14);
+
+/**
+ * The internal key whose rotation to finish.
+ *
+ * @generated from message latchkey.v1.FinishServiceKeyRotationRequest
+ */
+export type FinishServiceKeyRotationRequest = Message<"latchkey.v1.FinishServiceKeyRotationRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message latchkey.v1.FinishServiceKeyRotationRequest.
+ * Use `create(FinishServiceKeyRotationRequestSchema)` to create a new message.
+ */
+export const FinishServiceKeyRotationRequestSchema: GenMessage<FinishServiceKeyRotationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 15);
+
+/**
+ * The internal key, with the new secret only.
+ *
+ * @generated from message latchkey.v1.FinishServiceKeyRotationResponse
+ */
+export type FinishServiceKeyRotationResponse = Message<"latchkey.v1.FinishServiceKeyRotationResponse"> & {
+  /**
+   * The key, without its secret.
+   *
+   * @generated from field: latchkey.v1.ServiceKey service_key = 1;
+   */
+  serviceKey?: ServiceKey | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.FinishServiceKeyRotationResponse.
+ * Use `create(FinishServiceKeyRotationResponseSchema)` to create a new message.
+ */
+export const FinishServiceKeyRotationResponseSchema: GenMessage<FinishServiceKeyRotationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 16);
+
+/**
+ * The internal key whose usage is asked for.
+ *
+ * @generated from message latchkey.v1.GetServiceKeyUsageRequest
+ */
+export type GetServiceKeyUsageRequest = Message<"latchkey.v1.GetServiceKeyUsageRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How many days, today included; 0 means 30; at most 366.
+   *
+   * @generated from field: int32 days = 2;
+   */
+  days: number;
+};
+
+/**
+ * Describes the message latchkey.v1.GetServiceKeyUsageRequest.
+ * Use `create(GetServiceKeyUsageRequestSchema)` to create a new message.
+ */
+export const GetServiceKeyUsageRequestSchema: GenMessage<GetServiceKeyUsageRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 17);
+
+/**
+ * How often an internal key was used.
+ *
+ * @generated from message latchkey.v1.GetServiceKeyUsageResponse
+ */
+export type GetServiceKeyUsageResponse = Message<"latchkey.v1.GetServiceKeyUsageResponse"> & {
+  /**
+   * The days on which it was, the newest first.
+   *
+   * @generated from field: repeated latchkey.v1.DailyUsage days = 1;
+   */
+  days: DailyUsage[];
+
+  /**
+   * Its secrets, the newest first, with their last use.
+   *
+   * @generated from field: repeated latchkey.v1.KeySlot slots = 2;
+   */
+  slots: KeySlot[];
+};
+
+/**
+ * Describes the message latchkey.v1.GetServiceKeyUsageResponse.
+ * Use `create(GetServiceKeyUsageResponseSchema)` to create a new message.
+ */
+export const GetServiceKeyUsageResponseSchema: GenMessage<GetServiceKeyUsageResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_service_key, 18);
+
+/**
  * The internal keys: credentials of the platform's own services, which act for any organization.
  *
  * @generated from service latchkey.v1.ServiceKeyService
@@ -308,6 +650,71 @@ export const ServiceKeyService: GenService<{
     methodKind: "unary";
     input: typeof RevokeServiceKeyRequestSchema;
     output: typeof RevokeServiceKeyResponseSchema;
+  },
+  /**
+   * Gets one internal key, without its secret.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.GetServiceKey
+   */
+  getServiceKey: {
+    methodKind: "unary";
+    input: typeof GetServiceKeyRequestSchema;
+    output: typeof GetServiceKeyResponseSchema;
+  },
+  /**
+   * Changes an internal key; what is not given stays as it is. One that has expired can be given a later
+   * end; one that was revoked stays as it is: `failed_precondition` with KEY_NOT_ACTIVE. What is added has to be
+   * held by the caller.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.UpdateServiceKey
+   */
+  updateServiceKey: {
+    methodKind: "unary";
+    input: typeof UpdateServiceKeyRequestSchema;
+    output: typeof UpdateServiceKeyResponseSchema;
+  },
+  /**
+   * Gives an internal key a second secret: as ApiKeyService.RotateApiKey does for an API key.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.RotateServiceKey
+   */
+  rotateServiceKey: {
+    methodKind: "unary";
+    input: typeof RotateServiceKeyRequestSchema;
+    output: typeof RotateServiceKeyResponseSchema;
+  },
+  /**
+   * Ends a rotation by taking the new secret back: the old one goes on as before.
+   * Where none is going on it is `failed_precondition` with ROTATION_NOT_IN_PROGRESS.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.CancelServiceKeyRotation
+   */
+  cancelServiceKeyRotation: {
+    methodKind: "unary";
+    input: typeof CancelServiceKeyRotationRequestSchema;
+    output: typeof CancelServiceKeyRotationResponseSchema;
+  },
+  /**
+   * Ends a rotation by ending the old secret, from the moment that this call answers.
+   * Where none is going on it is `failed_precondition` with ROTATION_NOT_IN_PROGRESS.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.FinishServiceKeyRotation
+   */
+  finishServiceKeyRotation: {
+    methodKind: "unary";
+    input: typeof FinishServiceKeyRotationRequestSchema;
+    output: typeof FinishServiceKeyRotationResponseSchema;
+  },
+  /**
+   * Tells how often an internal key was used, by day and by secret. Uses of the last few seconds may be
+   * missing.
+   *
+   * @generated from rpc latchkey.v1.ServiceKeyService.GetServiceKeyUsage
+   */
+  getServiceKeyUsage: {
+    methodKind: "unary";
+    input: typeof GetServiceKeyUsageRequestSchema;
+    output: typeof GetServiceKeyUsageResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_service_key, 0);

@@ -8,13 +8,15 @@ import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
+import type { NarrowedApiKey } from "./key_pb.ts";
+import { file_latchkey_v1_key } from "./key_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/user.proto.
  */
 export const file_latchkey_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKhAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIswBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh8KCHBhc3N3b3JkGAUgASgJQg26SApyCBABGIACKIAIIjUKEkNyZWF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInMKEVVwZGF0ZVVzZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBEhUKCGRpc2FibGVkGAQgASgISACIAQFCCwoJX2Rpc2FibGVkIjUKElVwZGF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciKLAQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSJwoQY3VycmVudF9wYXNzd29yZBgCIAEoCUINukgKcggQARiAAiiACBIjCgxuZXdfcGFzc3dvcmQYAyABKAlCDbpICnIIEAEYgAIogAgiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZTLsBAoLVXNlclNlcnZpY2USfwoKQ3JlYXRlVXNlchIeLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuQ3JlYXRlVXNlclJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSeQoHR2V0VXNlchIbLmxhdGNoa2V5LnYxLkdldFVzZXJSZXF1ZXN0GhwubGF0Y2hrZXkudjEuR2V0VXNlclJlc3BvbnNlIjOQAgHyxRgsIioKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkIAESfQoJTGlzdFVzZXJzEh0ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIjGQAgHyxRgqIigKD2F1dGgudXNlcnMucmVhZBABGhNwbGF0Zm9ybS51c2Vycy5yZWFkEn8KClVwZGF0ZVVzZXISHi5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEmEKDkNoYW5nZVBhc3N3b3JkEiIubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiMubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKhAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvkBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh8KCHBhc3N3b3JkGAUgASgJQg26SApyCBABGIACKIAIEisKD2lkZW1wb3RlbmN5X2tleRgGIAEoCUISukgPcg0YgAEyCF5bIS1+XSokIjUKEkNyZWF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqwBChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIuCgRyb2xlGAMgASgJQhu6SBhyFhgyMhJeW2Etel1bYS16MC05Xy1dKiRIAIgBARIVCghkaXNhYmxlZBgEIAEoCEgBiAEBQgcKBV9yb2xlQgsKCV9kaXNhYmxlZCJtChJVcGRhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISNgoRbmFycm93ZWRfYXBpX2tleXMYAiADKAsyGy5sYXRjaGtleS52MS5OYXJyb3dlZEFwaUtleSJ4ChdSZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIhCgxuZXdfb3duZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBIlgKGFJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZRIfChdoYW5kZWRfb3Zlcl9hcGlfa2V5X2lkcxgBIAMoCRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAIgAygJIosBChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSJAoFZW1haWwYASABKAlCFbpIEnIQKMACMgteW15ccHtDfV0rJBInChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIEiMKDG5ld19wYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACCIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlMoAGCgtVc2VyU2VydmljZRJ/CgpDcmVhdGVVc2VyEh4ubGF0Y2hrZXkudjEuQ3JlYXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5DcmVhdGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRJ5CgdHZXRVc2VyEhsubGF0Y2hrZXkudjEuR2V0VXNlclJlcXVlc3QaHC5sYXRjaGtleS52MS5HZXRVc2VyUmVzcG9uc2UiM5ACAfLFGCwiKgoPYXV0aC51c2Vycy5yZWFkEAEaE3BsYXRmb3JtLnVzZXJzLnJlYWQgARJ9CglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiMZACAfLFGCoiKAoPYXV0aC51c2Vycy5yZWFkEAEaE3BsYXRmb3JtLnVzZXJzLnJlYWQSfwoKVXBkYXRlVXNlchIeLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSkQEKEFJlbW92ZU1lbWJlcnNoaXASJC5sYXRjaGtleS52MS5SZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBolLmxhdGNoa2V5LnYxLlJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEmEKDkNoYW5nZVBhc3N3b3JkEiIubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiMubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
 
 /**
  * A user, as a member of one organization.
@@ -122,6 +124,15 @@ export type CreateUserRequest = Message<"latchkey.v1.CreateUserRequest"> & {
    * @generated from field: string password = 5;
    */
   password: string;
+
+  /**
+   * Makes a retry safe: within 10 minutes the same caller with the same key and the same request gets the
+   * same answer, and nothing is made again. With another request it is `failed_precondition` with
+   * IDEMPOTENCY_KEY_REUSED. Up to 128 printable characters; a random UUID will do. Empty: no such promise.
+   *
+   * @generated from field: string idempotency_key = 6;
+   */
+  idempotencyKey: string;
 };
 
 /**
@@ -288,6 +299,13 @@ export type UpdateUserRequest = Message<"latchkey.v1.UpdateUserRequest"> & {
   organizationId: string;
 
   /**
+   * The name of a role of the organization. Not set: unchanged.
+   *
+   * @generated from field: optional string role = 3;
+   */
+  role?: string | undefined;
+
+  /**
    * Whether the user is refused in the organization. Not set: unchanged.
    *
    * @generated from field: optional bool disabled = 4;
@@ -314,6 +332,13 @@ export type UpdateUserResponse = Message<"latchkey.v1.UpdateUserResponse"> & {
    * @generated from field: latchkey.v1.User user = 1;
    */
   user?: User | undefined;
+
+  /**
+   * The API keys that may do less than before, since they belong to the user: the first 250.
+   *
+   * @generated from field: repeated latchkey.v1.NarrowedApiKey narrowed_api_keys = 2;
+   */
+  narrowedApiKeys: NarrowedApiKey[];
 };
 
 /**
@@ -322,6 +347,71 @@ export type UpdateUserResponse = Message<"latchkey.v1.UpdateUserResponse"> & {
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_user, 8);
+
+/**
+ * The membership to remove.
+ *
+ * @generated from message latchkey.v1.RemoveMembershipRequest
+ */
+export type RemoveMembershipRequest = Message<"latchkey.v1.RemoveMembershipRequest"> & {
+  /**
+   * The id of the user.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The organization, by id. Empty: the caller's own. An internal key must name one, here or in
+   * `X-Org-Id`.
+   *
+   * @generated from field: string organization_id = 2;
+   */
+  organizationId: string;
+
+  /**
+   * The id of the user of the organization to whom the API keys go. What the keys may do has to be held by
+   * the caller, and stays within the live rights of the new owner. Empty: the keys are revoked.
+   *
+   * @generated from field: string new_owner_id = 3;
+   */
+  newOwnerId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RemoveMembershipRequest.
+ * Use `create(RemoveMembershipRequestSchema)` to create a new message.
+ */
+export const RemoveMembershipRequestSchema: GenMessage<RemoveMembershipRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 9);
+
+/**
+ * What became of the user's API keys.
+ *
+ * @generated from message latchkey.v1.RemoveMembershipResponse
+ */
+export type RemoveMembershipResponse = Message<"latchkey.v1.RemoveMembershipResponse"> & {
+  /**
+   * The ids of the API keys that belong to the new owner now.
+   *
+   * @generated from field: repeated string handed_over_api_key_ids = 1;
+   */
+  handedOverApiKeyIds: string[];
+
+  /**
+   * The ids of the API keys that were revoked.
+   *
+   * @generated from field: repeated string revoked_api_key_ids = 2;
+   */
+  revokedApiKeyIds: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.RemoveMembershipResponse.
+ * Use `create(RemoveMembershipResponseSchema)` to create a new message.
+ */
+export const RemoveMembershipResponseSchema: GenMessage<RemoveMembershipResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 10);
 
 /**
  * The password to change.
@@ -357,7 +447,7 @@ export type ChangePasswordRequest = Message<"latchkey.v1.ChangePasswordRequest">
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 9);
+  messageDesc(file_latchkey_v1_user, 11);
 
 /**
  * Says that the password was changed.
@@ -372,7 +462,7 @@ export type ChangePasswordResponse = Message<"latchkey.v1.ChangePasswordResponse
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 10);
+  messageDesc(file_latchkey_v1_user, 12);
 
 /**
  * The people of an organization. A person is known in the whole deployment by their email address;
@@ -416,10 +506,13 @@ export const UserService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Disables or enables a user in an organization. While disabled, their tokens for it are refused, and
-   * so are the API keys that they created there, from the moment that this call answers.
-   * The last owner who can act is not disabled: `failed_precondition` with LAST_OWNER. Only an owner
-   * disables or enables an owner.
+   * Changes a user's role in an organization, or disables or enables them there. While disabled, their tokens
+   * for it are refused, and so are the API keys that belong to them there, from the moment that this call
+   * answers. A role that allows less takes from their API keys too; which keys have lost something is in the
+   * answer.
+   * The last owner who can act stays one: `failed_precondition` with LAST_OWNER. Only an owner makes, demotes,
+   * disables or enables an owner. A role whose permissions go beyond the caller's own is `permission_denied`
+   * with PERMISSION_NOT_HELD.
    *
    * @generated from rpc latchkey.v1.UserService.UpdateUser
    */
@@ -427,6 +520,19 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof UpdateUserRequestSchema;
     output: typeof UpdateUserResponseSchema;
+  },
+  /**
+   * Removes a user from an organization. Their sessions there end. Their API keys go to the new owner that the
+   * call names, or are revoked, all from the moment that this call answers. The user's account and their other
+   * memberships stay. The last owner who can act stays: `failed_precondition` with LAST_OWNER. Only an owner
+   * removes an owner.
+   *
+   * @generated from rpc latchkey.v1.UserService.RemoveMembership
+   */
+  removeMembership: {
+    methodKind: "unary";
+    input: typeof RemoveMembershipRequestSchema;
+    output: typeof RemoveMembershipResponseSchema;
   },
   /**
    * Changes a person's own password, with the current one as the proof. All their sessions end.

@@ -1,9 +1,11 @@
 import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
+import type { RateLimit } from "../credentials/rate-limit.ts";
 import type { Scheme } from "../credentials/scheme.ts";
 import { AuthError } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
+import { DecisionTrace, type HeldSecret, type Step, type Trace } from "./trace.ts";
 
 /**
  * The one question: is there exactly one good credential in these headers, and is it good for this?
@@ -13,29 +15,99 @@ import type { Decision, Identity, Question } from "./decision.ts";
  */
 export type Authenticate = (question: Question) => Promise<Decision>;
 
-export function createAuthenticate(schemes: readonly Scheme[]): Authenticate {
+/** As Authenticate, with each step. It neither counts as a use of the key nor uses up its rate limit. */
+export type Explain = (question: Question) => Promise<Explanation>;
+
+export interface Explanation {
+  readonly outcome: Decision | AuthError;
+  /** What was looked at, in this order. The last one failed, where the outcome is a refusal. */
+  readonly steps: readonly Step[];
+}
+
+/** Told of each use of a key, right or wrong; it must neither throw nor make the call wait. */
+export interface UsageMeter {
+  count(secret: HeldSecret, use: { readonly isAllowed: boolean; readonly clientAddress: string }): void;
+}
+
+export interface RateLimiter {
+  /** @throws AuthError RATE_LIMITED, or UNAVAILABLE where it cannot be known. */
+  take(keyId: string, limit: RateLimit): void;
+}
+
+export interface DecisionParts {
+  readonly schemes: readonly Scheme[];
+  readonly usageMeter: UsageMeter;
+  readonly rateLimiter: RateLimiter;
+}
+
+export function createAuthenticate({ schemes, usageMeter, rateLimiter }: DecisionParts): Authenticate {
+  const decideWithinLimit = async (question: Question, trace: Trace): Promise<Decision> => {
+    const decision = await decide(schemes, question, trace);
+    if (decision.rateLimit !== undefined) {
+      rateLimiter.take(decision.credential.id, decision.rateLimit);
+    }
+    return decision;
+  };
+
   return async (question) => {
+    const trace = new DecisionTrace(false);
+    const count = (isAllowed: boolean) => {
+      if (trace.secret !== undefined) {
+        usageMeter.count(trace.secret, { isAllowed, clientAddress: question.clientAddress });
+      }
+    };
     try {
-      return await decide(schemes, question);
-    } catch (error) {
-      throw error instanceof AuthError ? error : new AuthError("UNAVAILABLE", { cause: error });
+      const decision = await decideWithinLimit(question, trace).catch((thrown: unknown) => {
+        if (thrown instanceof AuthError && thrown.reason !== "UNAVAILABLE") {
+          count(false);
+        }
+        throw thrown;
+      });
+      count(true);
+      return decision;
+    } catch (thrown) {
+      throw asAuthError(thrown);
     }
   };
 }
 
-async function decide(schemes: readonly Scheme[], question: Question): Promise<Decision> {
+export function createExplain(schemes: readonly Scheme[]): Explain {
+  return async (question) => {
+    const trace = new DecisionTrace(true);
+    const steps = trace.steps ?? [];
+    try {
+      return { outcome: await decide(schemes, question, trace), steps };
+    } catch (thrown) {
+      const error = asAuthError(thrown);
+      if (error.reason === "UNAVAILABLE") {
+        throw error;
+      }
+      return { outcome: error, steps };
+    }
+  };
+}
+
+function asAuthError(thrown: unknown): AuthError {
+  return thrown instanceof AuthError ? thrown : new AuthError("UNAVAILABLE", { cause: thrown });
+}
+
+async function decide(schemes: readonly Scheme[], question: Question, trace: Trace): Promise<Decision> {
+  trace.check("client_address", question.clientAddress === "" ? "not told" : question.clientAddress);
   if (question.clientAddress !== "" && !isAddress(question.clientAddress)) {
     throw new AuthError("CLIENT_ADDRESS_INVALID");
   }
+  trace.check("headers", `${question.headers.length} fields`);
   const headers = readCredentialHeaders(question.headers);
+  trace.check("organization_named", "X-Org-Id and organization_id agree");
   const organizationId = namedOrganization(headers.organizationId, question);
   const identity = await identify(schemes, headers, {
     organizationId,
     audience: question.audience,
+    trace,
   });
-  requireOrganization(identity, organizationId);
-  requireAddress(identity.allowedCidrs, question.clientAddress);
-  requirePermissions(identity, question.requiredPermissions);
+  requireOrganization(identity, organizationId, trace);
+  requireAddress(identity.allowedCidrs, question.clientAddress, trace);
+  requirePermissions(identity, question, trace);
   return { ...identity, stripHeaders: headers.strip };
 }
 
@@ -58,8 +130,12 @@ function namedOrganization(inHeader: string, { organizationId, callerOrganizatio
 async function identify(
   schemes: readonly Scheme[],
   { credential }: CredentialHeaders,
-  context: { organizationId: string; audience: string },
+  context: { organizationId: string; audience: string; trace: Trace },
 ): Promise<Identity> {
+  context.trace.check(
+    "credential",
+    credential === undefined ? "none" : `one, of the kind ${credential.kind}`,
+  );
   if (credential === undefined) {
     throw new AuthError("CREDENTIAL_MISSING");
   }
@@ -72,7 +148,8 @@ async function identify(
   throw new Error(`no scheme takes a credential of the kind ${credential.kind}`);
 }
 
-function requireOrganization({ organization }: Identity, named: string): void {
+function requireOrganization({ organization }: Identity, named: string, trace: Trace): void {
+  trace.check("organization", named === "" ? "the credential's own" : "the one named");
   if (organization?.suspended) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
@@ -81,10 +158,11 @@ function requireOrganization({ organization }: Identity, named: string): void {
   }
 }
 
-function requireAddress(allowedCidrs: readonly string[], clientAddress: string): void {
+function requireAddress(allowedCidrs: readonly string[], clientAddress: string, trace: Trace): void {
   if (allowedCidrs.length === 0) {
     return;
   }
+  trace.check("allowed_cidrs", "the credential is bound to addresses");
   if (clientAddress === "") {
     throw new AuthError("CLIENT_ADDRESS_REQUIRED");
   }
@@ -93,14 +171,25 @@ function requireAddress(allowedCidrs: readonly string[], clientAddress: string):
   }
 }
 
-function requirePermissions({ permissions, catalogue }: Identity, required: readonly string[]): void {
+function requirePermissions(
+  { permissions, catalogue }: Identity,
+  { requiredPermissions, anyPermissions }: Question,
+  trace: Trace,
+): void {
+  if (requiredPermissions.length + anyPermissions.length === 0) {
+    return;
+  }
+  trace.check("permissions", `${permissions.size} held`);
   const known = (name: string) => catalogue.organization.includes(name) || catalogue.platform.includes(name);
-  const unknown = required.filter((name) => !known(name));
+  const unknown = [...requiredPermissions, ...anyPermissions].filter((name) => !known(name));
   if (unknown.length > 0) {
     throw new AuthError("PERMISSION_UNKNOWN", { metadata: { unknown: unknown.join(" ") } });
   }
-  const missing = required.filter((name) => !permissions.has(name));
+  const missing = requiredPermissions.filter((name) => !permissions.has(name));
   if (missing.length > 0) {
     throw new AuthError("PERMISSION_DENIED", { metadata: { missing: missing.join(" ") } });
+  }
+  if (anyPermissions.length > 0 && !anyPermissions.some((name) => permissions.has(name))) {
+    throw new AuthError("PERMISSION_DENIED", { metadata: { missing_any: anyPermissions.join(" ") } });
   }
 }

@@ -1,12 +1,16 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { AuthError } from "../errors.ts";
 import {
   type AuthenticateRequest,
   type AuthenticateResponse,
   AuthenticateResponseSchema,
   type AuthenticationService,
   CredentialType,
+  type ExplainRequest,
+  type ExplainResponse,
+  ExplainResponseSchema,
   PrincipalType,
   type WhoAmIRequest,
   type WhoAmIResponse,
@@ -14,38 +18,65 @@ import {
 } from "../gen/latchkey/v1/authentication_pb.ts";
 import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
-import type { Authenticate } from "./authenticate.ts";
-import type { Credential, Decision, Principal } from "./decision.ts";
+import type { Authenticate, Explain } from "./authenticate.ts";
+import type { Credential, Decision, Principal, Question } from "./decision.ts";
 
 export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
   readonly #authenticate: Authenticate;
+  readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
+    readonly explain: Explain;
     readonly actorOf: (context: HandlerContext) => Actor;
     readonly callerOf: (context: HandlerContext) => Actor | undefined;
   }) {
     this.#authenticate = parts.authenticate;
+    this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
-    const decision = await this.#authenticate({
-      ...request,
-      callerOrganizationId: this.#callerOf(context)?.organizationId ?? "",
-    });
-    return create(AuthenticateResponseSchema, {
-      ...decisionMessage(decision),
-      stripHeaders: [...decision.stripHeaders],
+    return answerMessage(await this.#authenticate(questionOf(request, this.#callerOf(context))));
+  }
+
+  async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {
+    if (request === undefined) {
+      throw new Error("the rules of the message require a request");
+    }
+    const { outcome, steps } = await this.#explain(questionOf(request, this.#actorOf(context)));
+    const isRefusal = outcome instanceof AuthError;
+    return create(ExplainResponseSchema, {
+      allowed: !isRefusal,
+      ...(isRefusal
+        ? { reason: outcome.reason, message: outcome.message, metadata: { ...outcome.metadata } }
+        : { response: answerMessage(outcome) }),
+      steps: steps.map(({ name, detail }, at) => ({
+        name,
+        detail,
+        passed: !isRefusal || at < steps.length - 1,
+      })),
     });
   }
 
   whoAmI(_request: WhoAmIRequest, context: HandlerContext): WhoAmIResponse {
     return create(WhoAmIResponseSchema, decisionMessage(this.#actorOf(context).decision));
   }
+}
+
+function questionOf(request: AuthenticateRequest, caller: Actor | undefined): Question {
+  return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
+}
+
+function answerMessage(decision: Decision): AuthenticateResponse {
+  const { stripHeaders } = decision;
+  return create(AuthenticateResponseSchema, {
+    ...decisionMessage(decision),
+    stripHeaders: [...stripHeaders],
+  });
 }
 
 function decisionMessage(decision: Decision) {

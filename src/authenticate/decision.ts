@@ -1,4 +1,5 @@
 import type { HeaderField } from "../credentials/credential-headers.ts";
+import type { RateLimit } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 
 /** Whoever a credential stands for. */
@@ -43,6 +44,8 @@ export interface Identity {
   readonly catalogue: Catalogue;
   /** The address ranges that the credential is bound to; none: it is not. */
   readonly allowedCidrs: readonly string[];
+  /** How often the credential may be used. Undefined: as often as one likes. */
+  readonly rateLimit: RateLimit | undefined;
 }
 
 /** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
@@ -55,6 +58,8 @@ export interface Question {
   readonly headers: readonly HeaderField[];
   /** Concrete permissions, all of which must be held. */
   readonly requiredPermissions: readonly string[];
+  /** Concrete permissions, at least one of which must be held, unless there are none. */
+  readonly anyPermissions: readonly string[];
   /** Empty: the credential's own, or the one that `X-Org-Id` names. */
   readonly organizationId: string;
   /** The organization that whoever asks is bound to, and thus asks about. Empty: none. */

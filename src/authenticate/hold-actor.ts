@@ -3,36 +3,97 @@ import type { EntityManager } from "@mikro-orm/postgresql";
 import { ApiKey } from "../credentials/api-key/api-key-entity.ts";
 import { ServiceKey } from "../credentials/service-key/service-key-entity.ts";
 import { AuthError } from "../errors.ts";
-import { Membership } from "../users/membership-entity.ts";
+import { expandPatterns, type Grantee } from "../permissions/permission-pattern.ts";
+import { Role } from "../permissions/role-entity.ts";
+import { ACTIVE_MEMBER, Membership } from "../users/membership-entity.ts";
+import { User } from "../users/user-entity.ts";
 import type { Actor } from "./actor.ts";
+import type { Decision } from "./decision.ts";
+
+/** The unit of work may have read them before: only what is locked counts. */
+const HELD = { lockMode: LockMode.PESSIMISTIC_READ, refresh: true } as const;
+
+/** What whoever a decision is about holds now. */
+type Rights = Pick<Decision, "grants" | "permissions">;
 
 /**
- * Holds whoever creates something as they are until the unit of work is done. Whoever revokes or disables
- * them meanwhile waits, and then finds what they made; where that has come first, nothing is made.
+ * Holds whoever creates something as they are until the unit of work is done. Whoever revokes, disables or
+ * demotes them meanwhile waits, and then finds what they made; where that has come first, nothing is made.
  *
- * @throws AuthError API_KEY_REVOKED, SERVICE_KEY_REVOKED, USER_DISABLED
+ * A key's owner is held before the key, in the order in which a person and their keys are removed.
+ *
+ * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, and
+ * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
 export async function holdActor(em: EntityManager, { decision }: Actor): Promise<void> {
-  const { principal, organization } = decision;
-  const { id } = principal;
-  const options = { lockMode: LockMode.PESSIMISTIC_READ };
-  switch (principal.type) {
-    case "api_key":
-      if ((await em.findOne(ApiKey, { id, revokeTime: null }, options)) === null) {
-        throw new AuthError("API_KEY_REVOKED");
-      }
-      return;
-    case "service":
-      if ((await em.findOne(ServiceKey, { id, revokeTime: null }, options)) === null) {
-        throw new AuthError("SERVICE_KEY_REVOKED");
-      }
-      return;
-    case "user": {
-      const membership = { userId: id, organizationId: organization?.id ?? null };
-      const active = { acceptTime: { $ne: null }, disableTime: null };
-      if ((await em.findOne(Membership, { ...membership, ...active }, options)) === null) {
-        throw new AuthError("USER_DISABLED");
-      }
-    }
+  const ownerRights = await holdOwner(em, decision);
+  const { grants, permissions } =
+    decision.principal.type === "api_key" ? await holdApiKey(em, decision, ownerRights) : ownerRights;
+  const hasGrants = decision.grants.every((text) => grants.includes(text));
+  if (!hasGrants || !decision.permissions.isSubsetOf(permissions)) {
+    throw rightsChanged();
   }
+}
+
+/** Holds the user or the internal key that the actor is, or stands on. */
+async function holdOwner(em: EntityManager, decision: Decision): Promise<Rights> {
+  const { principal, owner } = decision;
+  if ("serviceKeyId" in owner) {
+    const key = await em.findOne(ServiceKey, { id: owner.serviceKeyId, revokeTime: null }, HELD);
+    if (key === null) {
+      throw new AuthError(principal.type === "api_key" ? "API_KEY_CREATOR_INACTIVE" : "SERVICE_KEY_REVOKED");
+    }
+    return rightsOf(key.permissions, "service-key", decision);
+  }
+  const isPerson = principal.type === "user";
+  // The account before the membership, in the order in which a login holds them.
+  const byPlatformRole = isPerson ? await holdPlatformRole(em, decision) : [];
+  const membership = await em.findOne(
+    Membership,
+    { organizationId: decision.organization?.id ?? null, userId: owner.userId, ...ACTIVE_MEMBER },
+    HELD,
+  );
+  if (membership === null) {
+    throw new AuthError(isPerson ? "USER_DISABLED" : "API_KEY_CREATOR_INACTIVE");
+  }
+  const role = await em.findOneOrFail(Role, { id: membership.roleId }, HELD);
+  // Being an owner is more than its permissions: another role with the same ones is less.
+  if (isPerson && role.name !== principal.role) {
+    throw rightsChanged();
+  }
+  const { grants, permissions } = rightsOf(role.permissions, "role", decision);
+  return { grants, permissions: new Set([...permissions, ...byPlatformRole]) };
+}
+
+async function holdPlatformRole(em: EntityManager, decision: Decision): Promise<readonly string[]> {
+  const { platform } = decision.catalogue;
+  if (!platform.some((name) => decision.permissions.has(name))) {
+    return [];
+  }
+  const user = await em.findOne(User, { id: decision.principal.id, platformRole: "administrator" }, HELD);
+  return user === null ? [] : platform;
+}
+
+async function holdApiKey(em: EntityManager, decision: Decision, ownerRights: Rights): Promise<Rights> {
+  const { principal, owner } = decision;
+  const key = await em.findOne(ApiKey, { id: principal.id, revokeTime: null }, HELD);
+  if (key === null) {
+    throw new AuthError("API_KEY_REVOKED");
+  }
+  const ownerId = "userId" in owner ? owner.userId : owner.serviceKeyId;
+  if (ownerId !== (key.ownerUserId ?? key.ownerServiceKeyId)) {
+    throw rightsChanged();
+  }
+  const { grants, permissions } = rightsOf(key.permissions, "api-key", decision);
+  return { grants, permissions: new Set(permissions).intersection(ownerRights.permissions) };
+}
+
+function rightsOf(grants: readonly string[], grantee: Grantee, { catalogue }: Decision): Rights {
+  return { grants, permissions: expandPatterns(grants, grantee, catalogue) };
+}
+
+function rightsChanged(): AuthError {
+  return new AuthError("PERMISSION_DENIED", {
+    message: "What you may do has changed in the meantime. Try again.",
+  });
 }

@@ -1,4 +1,7 @@
+import type { KeyFormat } from "../credentials/imported-key/key-format.ts";
+import type { KeyHashAlgorithm, SaltedAlgorithm } from "../credentials/imported-key/key-hash.ts";
 import type { StoredDigest } from "../credentials/key-digest.ts";
+import { type RateLimit, rateLimitOf } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { OrganizationView } from "./decision.ts";
@@ -22,26 +25,51 @@ export type OwnerState =
       readonly keyPermissions: readonly string[];
     };
 
-export interface ApiKeyState extends Moment {
+/** What is true of a key, and of the one of its secrets that was asked about. */
+export interface KeyState extends Moment {
   readonly id: string;
   readonly name: string;
   readonly permissions: readonly string[];
   readonly allowedCidrs: readonly string[];
   readonly expireTime: Date | undefined;
   readonly revokeTime: Date | undefined;
-  readonly stored: StoredDigest;
+  readonly secret: {
+    readonly lookupId: string;
+    readonly displayPrefix: string;
+    /** The end of an overlap. Undefined: it ends with the key. */
+    readonly expireTime: Date | undefined;
+    readonly stored: StoredDigest;
+  };
+}
+
+export interface ApiKeyState extends KeyState {
+  readonly rateLimit: RateLimit | undefined;
   readonly organization: OrganizationView;
   readonly owner: OwnerState;
 }
 
-export interface ServiceKeyState extends Moment {
+/** How the texts of another system's keys look, and how that hashed them. */
+export interface KeyFormatState extends KeyFormat {
   readonly id: string;
-  readonly name: string;
-  readonly permissions: readonly string[];
-  readonly allowedCidrs: readonly string[];
-  readonly expireTime: Date | undefined;
-  readonly revokeTime: Date | undefined;
-  readonly stored: StoredDigest;
+  readonly algorithm: KeyHashAlgorithm;
+  /** Of an HMAC. */
+  readonly sealedHmacSecret: Buffer | undefined;
+}
+
+export interface ImportedKeyState extends ApiKeyState {
+  /** Whether no slot has its secret yet. What is stored is then of its foreign hash, and nothing is shown. */
+  readonly isPending: boolean;
+}
+
+/** A salted hash that a text may be of. */
+export interface SaltedHashState {
+  readonly fingerprint: Buffer;
+  readonly algorithm: SaltedAlgorithm;
+  readonly hash: string;
+  readonly lookupPrefix: string;
+}
+
+export interface ServiceKeyState extends KeyState {
   /** The organization that it is to act for, where one was named and exists. */
   readonly organization: OrganizationView | undefined;
 }
@@ -75,6 +103,26 @@ export interface SigningKeyState {
  */
 export interface LiveState {
   apiKey(lookupId: string): Promise<ApiKeyState | undefined>;
+  /** Every declared format of other systems' keys. What it tells changes with the tag `key_formats`. */
+  keyFormats(): Promise<readonly KeyFormatState[]>;
+  /**
+   * The key of another system that a text is of: by its slot, or by its foreign hash until it has one. That
+   * there is none must not be remembered: a first use may be putting it into a slot.
+   */
+  importedKey(
+    lookupId: string,
+    fingerprints: readonly Buffer[],
+    formatIds: readonly string[],
+  ): Promise<ImportedKeyState | undefined>;
+  /**
+   * The salted hashes that a text may be of, at most three, and whether it is in a slot meanwhile. It must not
+   * be remembered either.
+   */
+  saltedHashes(
+    lookupId: string,
+    lookupPrefixes: readonly string[],
+    formatIds: readonly string[],
+  ): Promise<{ readonly candidates: readonly SaltedHashState[]; readonly hasSlot: boolean }>;
   /** @param organizationId the organization to act for; empty for none. */
   serviceKey(lookupId: string, organizationId: string): Promise<ServiceKeyState | undefined>;
   /** The session of a token and the key that the token says it was signed with. */
@@ -93,30 +141,70 @@ const ORGANIZATION = `
   o.id as organization_id, o.name as organization_name,
   o.suspend_time as organization_suspend_time, o.create_time as organization_create_time`;
 
-const API_KEY = `
-  select k.id, k.name, k.permissions, k.allowed_cidrs, k.revoke_time,
-    least(k.expire_time, s.expire_time) as expire_time,
-    s.digest, s.pepper_id, p.sealed_secret as sealed_pepper,
-    k.owner_user_id, m.accept_time is not null and m.disable_time is null as owner_user_active,
+const KEY = `
+  k.id, k.name, k.permissions, k.allowed_cidrs, k.expire_time, k.revoke_time,
+  s.lookup_id, s.display_prefix, s.expire_time as secret_expire_time,
+  s.digest, s.pepper_id, p.sealed_secret as sealed_pepper`;
+
+/** Of a membership `m`. */
+const ACTIVE = "m.accept_time is not null and m.disable_time is null and m.remove_time is null";
+
+/** @param secrets one row for each secret of a key. @param more columns. */
+const apiKeyFrom = (secrets: string, more = "") => `
+  select ${KEY}${more}, k.rate_limit_requests, k.rate_limit_window_seconds,
+    k.owner_user_id, ${ACTIVE} as owner_user_active,
     r.permissions as owner_role_permissions,
     k.owner_service_key_id,
     w.revoke_time is null and (w.expire_time is null or w.expire_time > now()) as owner_service_key_active,
     w.permissions as owner_service_key_permissions,
     ${ORGANIZATION}, ${CATALOGUE}
-  from api_key_slots s
+  from ${secrets} s
   join api_keys k on k.id = s.api_key_id and k.organization_id = s.organization_id
   join peppers p on p.id = s.pepper_id
   join organizations o on o.id = k.organization_id
   left join memberships m on m.organization_id = k.organization_id and m.user_id = k.owner_user_id
   left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-  left join service_keys w on w.id = k.owner_service_key_id
-  where s.lookup_id = $1`;
+  left join service_keys w on w.id = k.owner_service_key_id`;
+
+const API_KEY = `${apiKeyFrom("api_key_slots")} where s.lookup_id = $1`;
+
+const KEY_FORMATS = `
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', id, 'prefix', prefix, 'length', length, 'alphabet', alphabet, 'algorithm', algorithm,
+    'sealedHmacSecret', encode(sealed_hmac_secret, 'base64'))), '[]') as formats
+  from imported_key_formats`;
+
+/** In one statement: between two, a first use could move a secret from the one place to the other. */
+const IMPORTED_KEY = `${apiKeyFrom(
+  `(
+    select lookup_id, organization_id, api_key_id, display_prefix, digest, pepper_id, expire_time,
+      false as is_pending
+    from api_key_slots where lookup_id = $1
+    union all
+    select $1, organization_id, api_key_id, '', fingerprint, pepper_id, expire_time, true
+    from imported_key_hashes
+    where fingerprint = any($2::bytea[]) and format_id = any($3::uuid[]) and rehash_time is null
+  )`,
+  ", s.is_pending",
+)} order by s.is_pending, k.id limit 1`;
+
+/** Those that live come first: the others are tried only where there is room. */
+const SALTED_HASHES = `
+  select exists (select from api_key_slots where lookup_id = $1) as has_slot,
+    coalesce(jsonb_agg(jsonb_build_object(
+      'fingerprint', encode(fingerprint, 'base64'), 'algorithm', algorithm, 'hash', salted_hash,
+      'lookupPrefix', lookup_prefix) order by has_ended, api_key_id), '[]') as candidates
+  from (
+    select h.*, f.algorithm, k.revoke_time is not null or coalesce(h.expire_time <= now(), false) as has_ended
+    from imported_key_hashes h
+    join imported_key_formats f on f.id = h.format_id
+    join api_keys k on k.id = h.api_key_id
+    where h.lookup_prefix = any($2::text[]) and h.format_id = any($3::uuid[])
+    order by has_ended, h.api_key_id limit 3
+  ) alike`;
 
 const SERVICE_KEY = `
-  select k.id, k.name, k.permissions, k.allowed_cidrs, k.revoke_time,
-    least(k.expire_time, s.expire_time) as expire_time,
-    s.digest, s.pepper_id, p.sealed_secret as sealed_pepper,
-    ${ORGANIZATION}, ${CATALOGUE}
+  select ${KEY}, ${ORGANIZATION}, ${CATALOGUE}
   from service_key_slots s
   join service_keys k on k.id = s.service_key_id
   join peppers p on p.id = s.pepper_id
@@ -126,7 +214,7 @@ const SERVICE_KEY = `
 const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
     t.id, t.expire_time, t.revoke_time, u.id as user_id, u.email, u.platform_role,
-    m.display_name, m.accept_time is not null and m.disable_time is null as user_active,
+    m.display_name, ${ACTIVE} as user_active,
     r.name as role_name, r.permissions as role_permissions,
     ${ORGANIZATION}, ${CATALOGUE}
   from (select) as always
@@ -157,18 +245,36 @@ interface KeyRow extends CatalogueRow {
   allowed_cidrs: string[];
   expire_time: Date | null;
   revoke_time: Date | null;
+  lookup_id: string;
+  display_prefix: string;
+  secret_expire_time: Date | null;
   digest: Buffer;
   pepper_id: string;
   sealed_pepper: Buffer;
 }
 
 interface ApiKeyRow extends KeyRow, OrganizationRow {
+  rate_limit_requests: number | null;
+  rate_limit_window_seconds: number | null;
   owner_user_id: string | null;
   owner_user_active: boolean | null;
   owner_role_permissions: string[] | null;
   owner_service_key_id: string | null;
   owner_service_key_active: boolean;
   owner_service_key_permissions: string[] | null;
+}
+
+interface ImportedKeyRow extends ApiKeyRow {
+  is_pending: boolean;
+}
+
+interface KeyFormatsRow {
+  formats: (Omit<KeyFormatState, "sealedHmacSecret"> & { sealedHmacSecret: string | null })[];
+}
+
+interface SaltedHashesRow {
+  has_slot: boolean;
+  candidates: (Omit<SaltedHashState, "fingerprint"> & { fingerprint: string })[];
 }
 
 interface ServiceKeyRow extends KeyRow, Omit<OrganizationRow, "organization_id"> {
@@ -199,7 +305,31 @@ export function createLiveState(storage: Storage): LiveState {
   return {
     async apiKey(lookupId) {
       const row = await storage.verify<ApiKeyRow>("api key", API_KEY, [lookupId]);
-      return row && { ...keyState(row), organization: organizationOf(row), owner: ownerOf(row) };
+      return row && apiKeyState(row);
+    },
+
+    async keyFormats() {
+      const row = await storage.verify<KeyFormatsRow>("key formats", KEY_FORMATS, []);
+      return (row?.formats ?? []).map(({ sealedHmacSecret, ...format }) => ({
+        ...format,
+        sealedHmacSecret: sealedHmacSecret === null ? undefined : Buffer.from(sealedHmacSecret, "base64"),
+      }));
+    },
+
+    async importedKey(lookupId, fingerprints, formatIds) {
+      const values = [lookupId, fingerprints, formatIds];
+      const row = await storage.verify<ImportedKeyRow>("imported key", IMPORTED_KEY, values);
+      return row && { ...apiKeyState(row), isPending: row.is_pending };
+    },
+
+    async saltedHashes(lookupId, lookupPrefixes, formatIds) {
+      const values = [lookupId, lookupPrefixes, formatIds];
+      const row = await storage.verify<SaltedHashesRow>("salted hashes", SALTED_HASHES, values);
+      const candidates = (row?.candidates ?? []).map(({ fingerprint, ...candidate }) => ({
+        ...candidate,
+        fingerprint: Buffer.from(fingerprint, "base64"),
+      }));
+      return { candidates, hasSlot: row?.has_slot === true };
     },
 
     async serviceKey(lookupId, organizationId) {
@@ -226,7 +356,16 @@ export function createLiveState(storage: Storage): LiveState {
   };
 }
 
-function keyState(row: KeyRow) {
+function apiKeyState(row: ApiKeyRow): ApiKeyState {
+  return {
+    ...keyState(row),
+    rateLimit: rateLimitOf(row.rate_limit_requests, row.rate_limit_window_seconds),
+    organization: organizationOf(row),
+    owner: ownerOf(row),
+  };
+}
+
+function keyState(row: KeyRow): KeyState {
   return {
     ...momentOf(row),
     id: row.id,
@@ -235,7 +374,12 @@ function keyState(row: KeyRow) {
     allowedCidrs: row.allowed_cidrs,
     expireTime: row.expire_time ?? undefined,
     revokeTime: row.revoke_time ?? undefined,
-    stored: { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper },
+    secret: {
+      lookupId: row.lookup_id,
+      displayPrefix: row.display_prefix,
+      expireTime: row.secret_expire_time ?? undefined,
+      stored: { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper },
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import { TransactionPropagation } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { AuditEvent } from "../audit/audit-event-entity.ts";
@@ -26,7 +27,16 @@ export interface Event {
 }
 
 /** What a cached answer may depend on. */
-export type Tag = `key:${string}` | `user:${string}` | `org:${string}` | `session:${string}`;
+export type Tag =
+  | `key:${string}`
+  | `user:${string}`
+  | `org:${string}`
+  | `role:${string}`
+  | `session:${string}`
+  /** Every permission that there is. */
+  | "catalogue"
+  /** How the keys of other systems look. */
+  | "key_formats";
 
 /** Makes one change, its audit event and its change row in one transaction: all of them or none. */
 export async function mutate<Result>(
@@ -34,7 +44,7 @@ export async function mutate<Result>(
   author: Author,
   work: (em: EntityManager) => Promise<Mutation<Result>>,
 ): Promise<Result> {
-  return await storage.fork().transactional(async (em) => {
+  const transaction = async (em: EntityManager): Promise<Result> => {
     const mutation = await work(em);
     if (!("unchanged" in mutation)) {
       const { event, tags } = mutation;
@@ -56,5 +66,7 @@ export async function mutate<Result>(
       }
     }
     return mutation.result;
-  });
+  };
+  // Within a unit of work that is a transaction already, it is a part of that one.
+  return await storage.fork().transactional(transaction, { propagation: TransactionPropagation.REQUIRED });
 }

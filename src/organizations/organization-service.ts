@@ -3,6 +3,7 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type Actor, authorOf } from "../authenticate/actor.ts";
 import type { OrganizationView } from "../authenticate/decision.ts";
+import type { Idempotently } from "../changes/idempotent-service.ts";
 import {
   type CreateOrganizationRequest,
   type CreateOrganizationResponse,
@@ -31,6 +32,7 @@ export interface OrganizationServiceParts {
   readonly storage: Storage;
   readonly pager: Pager;
   readonly actorOf: (context: HandlerContext) => Actor;
+  readonly idempotently: Idempotently;
 }
 
 export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationService> {
@@ -45,8 +47,15 @@ export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationS
     context: HandlerContext,
   ): Promise<CreateOrganizationResponse> {
     const author = authorOf(this.#parts.actorOf(context));
-    const organization = await createOrganization(this.#parts.storage, author, request.name);
-    return create(CreateOrganizationResponseSchema, { organization: messageOf(organization) });
+    return await this.#parts.idempotently(
+      context,
+      request,
+      CreateOrganizationResponseSchema,
+      async (storage) => {
+        const organization = await createOrganization(storage, author, request.name);
+        return create(CreateOrganizationResponseSchema, { organization: messageOf(organization) });
+      },
+    );
   }
 
   async getOrganization(

@@ -4,10 +4,18 @@ import { Client } from "pg";
 import type { DatabaseConnection } from "./database-connection.ts";
 import { LOCKS } from "./locks.ts";
 import { Initial } from "./migrations/0001-initial.ts";
+import { KeysAndRoles } from "./migrations/0002-keys-and-roles.ts";
+import { ImportedKeys } from "./migrations/0003-imported-keys.ts";
+import { KeyUsage } from "./migrations/0004-key-usage.ts";
 import { rootCause } from "./storage-error.ts";
 
 /** In their order. A released migration never changes, and each leaves the version before it working. */
-const MIGRATIONS = [{ name: "0001-initial", class: Initial }];
+const MIGRATIONS = [
+  { name: "0001-initial", class: Initial },
+  { name: "0002-keys-and-roles", class: KeysAndRoles },
+  { name: "0003-imported-keys", class: ImportedKeys },
+  { name: "0004-key-usage", class: KeyUsage },
+];
 
 /** Where the ORM keeps the names of the migrations that were run. */
 const TABLE = "latchkey_migrations";

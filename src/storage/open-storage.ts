@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
@@ -9,14 +10,19 @@ import { discardSuspects, pooledClient } from "./pooled-client.ts";
 /** Ours is one statement by primary keys: what takes longer than this is a fault. */
 const VERIFY_MILLIS = 2_000;
 const MANAGE_MILLIS = 10_000;
+const BACKGROUND_MILLIS = 5_000;
 /** How much later than the server's own time-out ours is: it is for a server that has stopped answering. */
 const GRACE_MILLIS = 500;
 const CONNECT_MILLIS = 2_000;
 const CLOSE_MILLIS = 1_000;
 const VERIFY_CONNECTIONS = 10;
 const MANAGE_CONNECTIONS = 10;
+const BACKGROUND_CONNECTIONS = 2;
 
-/** The database, by two ways that cannot starve each other: verification and management. */
+/**
+ * The database, by three ways that cannot starve each other: verification, management, and what the service
+ * does of its own accord.
+ */
 export interface Storage {
   /** A unit of work of its own for one management call. */
   fork(): EntityManager;
@@ -30,7 +36,18 @@ export interface Storage {
     sql: string,
     values: readonly unknown[],
   ): Promise<Row | undefined>;
-  /** Rejects unless the database answers, by both ways. */
+  /**
+   * Runs one statement that no call waits for, prepared under its name. It is not given up with the call that
+   * happened to bring it about.
+   *
+   * @returns the first row.
+   */
+  inBackground<Row extends QueryResultRow>(
+    name: string,
+    sql: string,
+    values: readonly unknown[],
+  ): Promise<Row | undefined>;
+  /** Rejects unless the database answers, to verification and to management. */
   ping(): Promise<void>;
   /** Resolves within a second, also where the server has stopped answering. */
   close(): Promise<void>;
@@ -75,41 +92,58 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     logger: () => {},
   });
 
-  const pool = new Pool({
-    ...connection,
-    Client,
-    application_name: "latchkey verify",
-    max: VERIFY_CONNECTIONS,
-    connectionTimeoutMillis: CONNECT_MILLIS,
-    statement_timeout: VERIFY_MILLIS,
-    query_timeout: VERIFY_MILLIS + GRACE_MILLIS,
-  });
+  const poolOf = (purpose: string, max: number, millis: number) =>
+    new Pool({
+      ...connection,
+      Client,
+      application_name: `latchkey ${purpose}`,
+      max,
+      connectionTimeoutMillis: CONNECT_MILLIS,
+      statement_timeout: millis,
+      query_timeout: millis + GRACE_MILLIS,
+    });
+  const pool = poolOf("verify", VERIFY_CONNECTIONS, VERIFY_MILLIS);
+  const background = poolOf("background", BACKGROUND_CONNECTIONS, BACKGROUND_MILLIS);
   // Without a listener, a connection that breaks would end the process, be it idle or in use.
-  for (const each of [pool, canceller]) {
+  for (const each of [pool, background, canceller]) {
     each.on("error", onIdleError);
     each.on("connect", (client) => client.on("error", () => {}));
   }
   discardSuspects(pool);
+  discardSuspects(background);
+  const outsideOfCalls = AsyncLocalStorage.snapshot();
 
   return {
     fork: () => orm.em.fork(),
-    async verify(name, text, values) {
-      const client = await pool.connect();
-      try {
-        throwIfGivenUp();
-        const result = await client.query({ name, text, values: [...values] });
-        return result.rows[0];
-      } finally {
-        client.release();
-      }
-    },
+    verify: (name, text, values) => firstRow(pool, { name, text, values }),
+    inBackground: (name, text, values) => outsideOfCalls(firstRow<never>, background, { name, text, values }),
     async ping() {
       await Promise.all([pool.query("select 1"), orm.em.fork().execute("select 1")]);
     },
     async close() {
       // A server that has stopped answering does not say goodbye either.
-      const closed = Promise.allSettled([orm.close(true), pool.end(), canceller.end()]);
+      const closed = Promise.allSettled([orm.close(true), pool.end(), background.end(), canceller.end()]);
       await Promise.race([closed, delay(CLOSE_MILLIS, undefined, { ref: false })]);
     },
   };
+}
+
+interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
+async function firstRow<Row extends QueryResultRow>(
+  pool: Pool,
+  { values, ...statement }: Statement,
+): Promise<Row | undefined> {
+  const client = await pool.connect();
+  try {
+    throwIfGivenUp();
+    const result = await client.query<Row>({ ...statement, values: [...values] });
+    return result.rows[0];
+  } finally {
+    client.release();
+  }
 }

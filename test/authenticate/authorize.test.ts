@@ -87,6 +87,7 @@ function outcomeOf(c: Case): Outcome {
     permissions,
     catalogue: { organization: [NAME, "auth.others.read"], platform: [PLATFORM_NAME] },
     allowedCidrs: [],
+    rateLimit: undefined,
     stripHeaders: [],
   };
   const named = { "no field": "", nothing: "", own: OWN, other: OTHER };

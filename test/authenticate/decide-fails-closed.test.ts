@@ -7,6 +7,8 @@ import type { Question } from "../../src/authenticate/decision.ts";
 import { createLiveState } from "../../src/authenticate/live-state.ts";
 import { loadSigningKeys } from "../../src/credentials/access-token/signing-keys.ts";
 import { createTokenVerifier } from "../../src/credentials/access-token/verify-token.ts";
+import { createImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";
+import { createForeignTexts } from "../../src/credentials/imported-key/key-format.ts";
 import { createSchemes } from "../../src/credentials/schemes.ts";
 import { AuthError, REASONS } from "../../src/errors.ts";
 import { query } from "../support/cluster.ts";
@@ -52,14 +54,22 @@ async function breakableAuthenticate(knowsSigningKeys: boolean): Promise<Authent
   const { storage, seal, keyHasher } = service.core;
   const signingKeys = await loadSigningKeys(storage, seal);
   const knownKey = (kid: string) => (knowsSigningKeys ? signingKeys.find(kid) : undefined);
+  const liveState = breaker.wrap(createLiveState(breaker.wrap(storage, ["verify"])));
+  const foreignTexts = createForeignTexts(["ak", "sk"]);
+  const log = { warn: (...told: unknown[]) => assert.fail(String(told)) };
+  const parts = { storage, liveState, keyHasher: breaker.wrap(keyHasher), seal: breaker.wrap(seal) };
   const schemes = createSchemes({
-    liveState: breaker.wrap(createLiveState(breaker.wrap(storage, ["verify"]))),
-    keyHasher: breaker.wrap(keyHasher),
+    ...parts,
+    importedKeys: breaker.wrap(createImportedKeys({ ...parts, foreignTexts, log }), ["find"]),
     tokenVerifier: breaker.wrap(createTokenVerifier({ issuer: ISSUER, knownKey })),
     apiKeyPrefixes: new Set(["ak"]),
     defaultAudience: ISSUER,
   });
-  return createAuthenticate(schemes.map((scheme) => breaker.wrap(scheme)));
+  return createAuthenticate({
+    schemes: schemes.map((scheme) => breaker.wrap(scheme)),
+    usageMeter: breaker.wrap({ count() {} }),
+    rateLimiter: breaker.wrap({ take() {} }),
+  });
 }
 
 interface Kind {
@@ -92,6 +102,7 @@ function kinds(): Kind[] {
 const questionOf = ({ header: [name, value], organizationId }: Kind): Question => ({
   headers: [{ name, value }],
   requiredPermissions: ["calls.read"],
+  anyPermissions: ["calls.read", "calls.write"],
   organizationId,
   callerOrganizationId: "",
   audience: "",
@@ -164,7 +175,11 @@ test("the cause of a fault is kept for the log, and is no part of what is told",
 });
 
 test("a kind of credential that no scheme takes is a fault, not an allowance", async () => {
-  const authenticate = createAuthenticate([]);
+  const authenticate = createAuthenticate({
+    schemes: [],
+    usageMeter: { count() {} },
+    rateLimiter: { take() {} },
+  });
   for (const kind of kinds()) {
     assert.equal(await asOutcome(authenticate(questionOf(kind))), "UNAVAILABLE");
   }

@@ -1,13 +1,27 @@
 import { Client } from "pg";
 
-/** What a service asks of its own accord: the feed of changes. */
-const BACKGROUND = /^\s*listen\b|\bpg_current_snapshot\b/i;
+/** What a service does of its own accord: the feed of changes, its health, the usage of keys, their rate limits. */
+const BACKGROUND = new RegExp(
+  [
+    String.raw`^\s*listen\b`,
+    String.raw`^select 1$`,
+    String.raw`\bpg_current_snapshot\b`,
+    String.raw`\b(insert into|delete from) key_usage\b`,
+    String.raw`\b(into|from) (key_rate_windows|rate_limit_replicas)\b`,
+  ].join("|"),
+  "i",
+);
 
 /**
  * Tells at the driver: every statement that this process sends to any database while something runs,
  * through the ORM or past it.
+ *
+ * @param of those of calls, or those that a service sends of its own accord.
  */
-export async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
+export async function statementsOf(
+  work: () => Promise<unknown>,
+  of: "calls" | "background" = "calls",
+): Promise<string[]> {
   const texts: string[] = [];
   const original = Client.prototype.query;
   Client.prototype.query = function (this: Client, ...given: unknown[]) {
@@ -20,5 +34,5 @@ export async function statementsOf(work: () => Promise<unknown>): Promise<string
   } finally {
     Client.prototype.query = original;
   }
-  return texts.filter((text) => !BACKGROUND.test(text));
+  return texts.filter((text) => BACKGROUND.test(text) === (of === "background"));
 }

@@ -1,0 +1,41 @@
+/** A secret of a key that whoever asks has proved to hold. */
+export interface HeldSecret {
+  readonly type: "api_key" | "service_key";
+  readonly keyId: string;
+  /** The public part of the secret, by which it is told from the key's other one. */
+  readonly lookupId: string;
+  readonly displayPrefix: string;
+}
+
+/** Follows one decision on its way. */
+export interface Trace {
+  /** Says what is looked at next; everything before it was found good. The detail is for people, and holds no secret. */
+  check(step: string, detail: string): void;
+  /** Says that the secret of a key was presented, whatever else becomes of the decision. */
+  holds(secret: HeldSecret): void;
+}
+
+/** One thing that a decision depends on. */
+export interface Step {
+  readonly name: string;
+  readonly detail: string;
+}
+
+/** Remembers which secret was presented, and where it is asked to, each step. */
+export class DecisionTrace implements Trace {
+  readonly steps: Step[] | undefined;
+  secret: HeldSecret | undefined;
+
+  /** @param keepsSteps the steps are for people: to make an answer of them is more work than to decide. */
+  constructor(keepsSteps: boolean) {
+    this.steps = keepsSteps ? [] : undefined;
+  }
+
+  check(name: string, detail: string): void {
+    this.steps?.push({ name, detail });
+  }
+
+  holds(secret: HeldSecret): void {
+    this.secret = secret;
+  }
+}

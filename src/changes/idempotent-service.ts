@@ -1,0 +1,42 @@
+import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import type { HandlerContext } from "@connectrpc/connect";
+import type { Actor } from "../authenticate/actor.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import type { Once } from "./once.ts";
+
+/**
+ * Carries out a create, at most once for each idempotency key that its caller sends along.
+ *
+ * @param schema of the answer.
+ * @param work the create, on the storage that it is given.
+ * @throws AuthError IDEMPOTENCY_KEY_REUSED
+ */
+export type Idempotently = <Schema extends DescMessage>(
+  context: HandlerContext,
+  request: MessageShape<DescMessage> & { readonly idempotencyKey: string },
+  schema: Schema,
+  work: (storage: Storage) => Promise<MessageShape<Schema>>,
+) => Promise<MessageShape<Schema>>;
+
+export function createIdempotently(parts: {
+  readonly storage: Storage;
+  readonly once: Once;
+  readonly actorOf: (context: HandlerContext) => Actor;
+}): Idempotently {
+  return async (context, request, schema, work) => {
+    if (request.idempotencyKey === "") {
+      return await work(parts.storage);
+    }
+    const { method } = context;
+    const { decision, organizationId = "" } = parts.actorOf(context);
+    const call = {
+      callerId: decision.principal.id,
+      method: `${method.parent.typeName}/${method.name}`,
+      idempotencyKey: request.idempotencyKey,
+      request: Buffer.concat([Buffer.from(`${organizationId}\0`), toBinary(method.input, request)]),
+      write: (answer: MessageShape<typeof schema>) => toBinary(schema, answer),
+      read: (bytes: Uint8Array) => fromBinary(schema, bytes),
+    };
+    return await parts.once.run(call, work);
+  };
+}

@@ -1,4 +1,5 @@
 import type { Identity } from "../authenticate/decision.ts";
+import type { Trace } from "../authenticate/trace.ts";
 import type { PresentedCredential } from "./credential-headers.ts";
 
 /** One kind of credential. */
@@ -18,4 +19,5 @@ export interface SchemeContext {
   readonly organizationId: string;
   /** The audience asked for; empty for the default. */
   readonly audience: string;
+  readonly trace: Trace;
 }

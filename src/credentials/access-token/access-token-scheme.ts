@@ -1,5 +1,6 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { SessionState } from "../../authenticate/live-state.ts";
+import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
 import type { Scheme } from "../scheme.ts";
@@ -8,19 +9,23 @@ import { type ReadTokenParts, readToken } from "./read-token.ts";
 /** `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is. */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
   return {
-    async identify({ kind, text }, { audience }) {
+    async identify({ kind, text }, { audience, trace }) {
       if (kind !== "bearer") {
         return undefined;
       }
-      return identityOf(await readToken(parts, text, audience === "" ? parts.defaultAudience : audience));
+      trace.check("token", "its form, its signature, its claims and its session");
+      const session = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
+      return identityOf(session, trace);
     },
   };
 }
 
-function identityOf(session: SessionState): Identity {
+function identityOf(session: SessionState, trace: Trace): Identity {
+  trace.check("user", "a member who is not disabled");
   if (!session.user.active) {
     throw new AuthError("USER_DISABLED");
   }
+  trace.check("session", `it ends at ${session.expireTime.toISOString()}`);
   if (session.revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }
@@ -45,5 +50,6 @@ function identityOf(session: SessionState): Identity {
     permissions: byRole.union(byPlatformRole),
     catalogue,
     allowedCidrs: [],
+    rateLimit: undefined,
   };
 }

@@ -5,6 +5,7 @@ import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { type LoginMembership, logIn } from "../../users/login.ts";
+import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
 import type { PasswordHasher } from "../../users/password.ts";
 import { User } from "../../users/user-entity.ts";
 import { Session } from "./session-entity.ts";
@@ -60,7 +61,11 @@ export async function issueToken(
     const { passwordHash } = login;
     const lockMode = LockMode.PESSIMISTIC_WRITE;
     const user = await em.findOne(User, { id: userId, passwordHash }, { lockMode });
-    if (user === null) {
+    // The same holds for the membership: whoever is disabled or removed meanwhile begins nothing that would
+    // still be there when they come back.
+    const member = { organizationId, userId, ...ACTIVE_MEMBER };
+    const isActive = (await em.findOne(Membership, member, {})) !== null;
+    if (user === null || !isActive) {
       return { result: undefined, unchanged: true };
     }
     user.passwordHash = rehashed ?? passwordHash;

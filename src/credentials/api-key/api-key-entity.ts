@@ -4,7 +4,10 @@ const ApiKeySchema = defineEntity({
   name: "ApiKey",
   tableName: "api_keys",
   uniques: [{ name: "api_keys_organization_id_id_key", properties: ["organizationId", "id"] }],
-  indexes: [{ name: "api_keys_organization_id_creator_id_idx", properties: ["organizationId", "creatorId"] }],
+  indexes: [
+    { name: "api_keys_organization_id_creator_id_idx", properties: ["organizationId", "creatorId"] },
+    { name: "api_keys_organization_id_owner_user_id_idx", properties: ["organizationId", "ownerUserId"] },
+  ],
   properties: {
     id: p.uuid().primary(),
     organizationId: p.uuid(),
@@ -22,6 +25,13 @@ const ApiKeySchema = defineEntity({
     /** Whose live rights bound the key: exactly one of the two owners. */
     ownerUserId: p.uuid().nullable(),
     ownerServiceKeyId: p.uuid().nullable(),
+    /** What its holders want to remember of it: text by name. */
+    metadata: p.json().$type<Readonly<Record<string, string>>>().columnType("jsonb").defaultRaw("'{}'"),
+    /** So many uses in each window: both, or neither. */
+    rateLimitRequests: p.integer().columnType("int").nullable(),
+    rateLimitWindowSeconds: p.integer().columnType("int").nullable(),
+    /** Taken over from another system. */
+    imported: p.boolean().default(false),
   },
 });
 

@@ -1,9 +1,10 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { ApiKeyState, LiveState, OwnerState } from "../../authenticate/live-state.ts";
+import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { type Catalogue, expandPatterns } from "../../permissions/permission-pattern.ts";
-import type { PresentedCredential } from "../credential-headers.ts";
 import type { KeyHasher } from "../key-digest.ts";
+import { requireLive } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { parseKey } from "../secret-key.ts";
 
@@ -14,35 +15,41 @@ export function apiKeyScheme(parts: {
   readonly apiKeyPrefixes: ReadonlySet<string>;
 }): Scheme {
   return {
-    async identify(presented) {
-      if (!isOurs(presented, parts.apiKeyPrefixes)) {
+    async identify({ kind, text }, { trace }) {
+      if (kind === "service_key" || !beginsAsOurs(text, parts.apiKeyPrefixes)) {
         return undefined;
       }
-      const lookupId = parseKey(presented.text, parts.apiKeyPrefixes);
+      trace.check("form", "an API key, by its prefix, length and checksum");
+      const lookupId = parseKey(text, parts.apiKeyPrefixes);
       if (lookupId === undefined) {
         throw new AuthError("API_KEY_INVALID");
       }
+      trace.check("secret", `the key that ${lookupId} belongs to`);
       const state = await parts.liveState.apiKey(lookupId);
       // Whoever does not hold the secret learns nothing about the key, not even that it exists.
-      if (!parts.keyHasher.matches(presented.text, state?.stored) || state === undefined) {
+      if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
         throw new AuthError("API_KEY_INVALID");
       }
-      return identityOf(state);
+      const { displayPrefix } = state.secret;
+      trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix });
+      return identityOf(state, trace);
     },
   };
 }
 
-function isOurs({ kind, text }: PresentedCredential, prefixes: ReadonlySet<string>): boolean {
-  return kind === "api_key" || (kind === "bearer" && prefixes.has(text.slice(0, text.indexOf("_"))));
+function beginsAsOurs(text: string, prefixes: ReadonlySet<string>): boolean {
+  const end = text.indexOf("_");
+  return end !== -1 && prefixes.has(text.slice(0, end));
 }
 
-function identityOf(state: ApiKeyState): Identity {
-  if (state.revokeTime !== undefined) {
-    throw new AuthError("API_KEY_REVOKED");
-  }
-  if (state.expireTime !== undefined && state.expireTime <= state.now) {
-    throw new AuthError("API_KEY_EXPIRED");
-  }
+/** Who a key stands for whose secret was proved, made here or taken over. */
+export function identityOf(state: ApiKeyState, trace: Trace): Identity {
+  const expireTime = requireLive(state, trace, {
+    revoked: "API_KEY_REVOKED",
+    rotated: "API_KEY_ROTATED",
+    expired: "API_KEY_EXPIRED",
+  });
+  trace.check("owner", "userId" in state.owner ? "a user" : "an internal key");
   if (!state.owner.active) {
     throw new AuthError("API_KEY_CREATOR_INACTIVE");
   }
@@ -50,7 +57,7 @@ function identityOf(state: ApiKeyState): Identity {
   const ceiling = rightsOf(state.owner, state.catalogue);
   return {
     principal: { id: state.id, type: "api_key", displayName: state.name, email: "", role: "" },
-    credential: { id: state.id, type: "api_key", expireTime: state.expireTime },
+    credential: { id: state.id, type: "api_key", expireTime },
     organization: state.organization,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
@@ -58,6 +65,7 @@ function identityOf(state: ApiKeyState): Identity {
     permissions: granted.intersection(ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
+    rateLimit: state.rateLimit,
   };
 }
 

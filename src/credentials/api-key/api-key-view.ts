@@ -1,13 +1,17 @@
-import type { ApiKey, ApiKeySlot } from "./api-key-entity.ts";
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { type KeyView, slotViewsByKey, working } from "../key-slots.ts";
+import { type ApiKey, ApiKeySlot } from "./api-key-entity.ts";
 
 /** An API key as its readers see it. */
-export interface ApiKeyView {
-  readonly key: ApiKey;
-  /** The start of its text, by which people recognize it. */
-  readonly displayPrefix: string;
+export type ApiKeyView = KeyView<ApiKey>;
+
+export async function viewOf(em: EntityManager, key: ApiKey): Promise<ApiKeyView> {
+  const [view] = await viewsOf(em, [key]);
+  return view ?? { key, slots: [] };
 }
 
-/** @param slot the newest. */
-export function viewOf(key: ApiKey, slot: ApiKeySlot | undefined): ApiKeyView {
-  return { key, displayPrefix: slot?.displayPrefix ?? "" };
+export async function viewsOf(em: EntityManager, keys: readonly ApiKey[]): Promise<ApiKeyView[]> {
+  const slots = await em.find(ApiKeySlot, { apiKeyId: { $in: keys.map((key) => key.id) }, ...working() });
+  const views = await slotViewsByKey(em, slots, (slot) => slot.apiKeyId);
+  return keys.map((key) => ({ key, slots: views.get(key.id) ?? [] }));
 }

@@ -4,12 +4,17 @@ import { type Actor, authorOf, oneOrganization } from "../../authenticate/actor.
 import type { Decision } from "../../authenticate/decision.ts";
 import { holdActor } from "../../authenticate/hold-actor.ts";
 import { mutate } from "../../changes/mutate.ts";
-import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { KeyHasher } from "../key-digest.ts";
+import { checkKeyGrant } from "../key-grant.ts";
+import { slotViewOf } from "../key-slots.ts";
+import type { RateLimit } from "../rate-limit.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { ApiKey, ApiKeySlot } from "./api-key-entity.ts";
-import { type ApiKeyView, viewOf } from "./api-key-view.ts";
+import type { ApiKeyView } from "./api-key-view.ts";
+
+/** What its holders want to remember of a key: text by name. */
+export type Metadata = Readonly<Record<string, string>>;
 
 export interface NewApiKey {
   readonly name: string;
@@ -19,6 +24,9 @@ export interface NewApiKey {
   readonly allowedCidrs: readonly string[];
   /** Undefined: never. */
   readonly expireTime: Date | undefined;
+  readonly metadata: Metadata;
+  /** Undefined: as often as one likes. */
+  readonly rateLimit: RateLimit | undefined;
 }
 
 /**
@@ -33,23 +41,19 @@ export async function createApiKey(
   asked: NewApiKey,
 ): Promise<{ apiKey: ApiKeyView; secret: string }> {
   const organizationId = oneOrganization(actor);
-  const permissions = checkGrant(actor.decision, asked.permissions, "api-key");
-  checkBounds(actor.decision, asked);
+  const { owner, principal } = actor.decision;
+  const permissions = checkKeyGrant(actor.decision, { grantee: "api-key", owner }, asked);
   const minted = mintKey(parts.prefix, asked.environment);
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {
     await holdActor(em, actor);
-    const apiKey = await insertApiKey(em, parts.keyHasher, minted, {
-      ...asked,
-      permissions,
-      organizationId,
-      creatorId: actor.decision.principal.id,
-      owner: actor.decision.owner,
-    });
-    const { name, environment, allowedCidrs, expireTime } = asked;
-    const detail = { after: { name, permissions, environment, allowedCidrs, expireTime } };
+    const creatorId = principal.id;
+    const row = { ...asked, permissions, organizationId, creatorId, owner };
+    const apiKey = await insertApiKey(em, parts.keyHasher, minted, row);
+    const { name, environment, allowedCidrs, expireTime, metadata, rateLimit } = asked;
+    const after = { name, permissions, environment, allowedCidrs, expireTime, metadata, rateLimit };
     const { id } = apiKey.key;
-    const event = { organizationId, action: "api_key.create", targetId: id, detail };
+    const event = { organizationId, action: "api_key.create", targetId: id, detail: { after } };
     return { result: { apiKey, secret: minted.text }, event, tags: [`key:${id}`] };
   });
 }
@@ -59,16 +63,17 @@ export async function insertApiKey(
   em: EntityManager,
   keyHasher: KeyHasher,
   minted: MintedKey,
-  asked: NewApiKey & {
-    readonly organizationId: string;
-    readonly creatorId: string;
-    readonly owner: Decision["owner"];
-  },
+  asked: Omit<NewApiKey, "metadata" | "rateLimit"> &
+    Partial<Pick<NewApiKey, "metadata" | "rateLimit">> & {
+      readonly organizationId: string;
+      readonly creatorId: string;
+      readonly owner: Decision["owner"];
+    },
 ): Promise<ApiKeyView> {
-  const { owner, organizationId } = asked;
+  const { owner, rateLimit } = asked;
   const key = em.create(ApiKey, {
     id: uuidv7(),
-    organizationId,
+    organizationId: asked.organizationId,
     name: asked.name,
     permissions: [...asked.permissions],
     environment: asked.environment,
@@ -77,17 +82,25 @@ export async function insertApiKey(
     creatorId: asked.creatorId,
     ownerUserId: "userId" in owner ? owner.userId : null,
     ownerServiceKeyId: "serviceKeyId" in owner ? owner.serviceKeyId : null,
+    metadata: asked.metadata ?? {},
+    rateLimitRequests: rateLimit?.requests ?? null,
+    rateLimitWindowSeconds: rateLimit?.windowSeconds ?? null,
   });
   // The slot refers to the key, and the ORM does not know that.
   await em.flush();
-  const slot = em.create(ApiKeySlot, {
-    lookupId: minted.lookupId,
-    organizationId,
-    apiKeyId: key.id,
-    slot: 1,
-    displayPrefix: minted.displayPrefix,
-    ...keyHasher.hash(minted.text),
-  });
+  const slot = addApiKeySlot(em, keyHasher, key, 1, minted);
   await em.flush();
-  return viewOf(key, slot);
+  return { key, slots: [slotViewOf(slot)] };
+}
+
+/** Puts a secret into a slot of a key that is free. */
+export function addApiKeySlot(
+  em: EntityManager,
+  keyHasher: KeyHasher,
+  key: ApiKey,
+  slot: number,
+  { lookupId, displayPrefix, text }: MintedKey,
+): ApiKeySlot {
+  const of = { organizationId: key.organizationId, apiKeyId: key.id };
+  return em.create(ApiKeySlot, { lookupId, ...of, slot, displayPrefix, ...keyHasher.hash(text) });
 }

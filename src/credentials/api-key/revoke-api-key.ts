@@ -1,31 +1,12 @@
-import { raw } from "@mikro-orm/core";
+import { LockMode, raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
-import { type Actor, authorOf } from "../../authenticate/actor.ts";
-import { mutate } from "../../changes/mutate.ts";
+import { type Actor, authorOf, within } from "../../authenticate/actor.ts";
+import { type Mutation, mutate } from "../../changes/mutate.ts";
+import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { ApiKey } from "./api-key-entity.ts";
-import type { ApiKeyView } from "./api-key-view.ts";
-import { findApiKey } from "./read-api-keys.ts";
-
-/** Keys that were made with the key, or with one that was: whoever had it may have made them. */
-async function revokeOffspring(
-  em: EntityManager,
-  { id, organizationId }: ApiKey,
-  reason: string,
-): Promise<string[]> {
-  const rows: { id: string }[] = await em.execute(
-    `with recursive offspring as (
-      select id from api_keys where organization_id = ? and creator_id = ?
-      union
-      select k.id from api_keys k join offspring o on k.creator_id = o.id where k.organization_id = ?
-    )
-    update api_keys set revoke_time = now(), revoke_reason = ?
-    where id in (select id from offspring) and revoke_time is null
-    returning id`,
-    [organizationId, id, organizationId, reason],
-  );
-  return rows.map((row) => row.id);
-}
+import { type ApiKeyView, viewOf } from "./api-key-view.ts";
+import { revokeOffspring } from "./revoke-offspring.ts";
 
 /**
  * Revokes an API key for good, and the keys that were made with it. One that is revoked already stays as it is.
@@ -37,25 +18,35 @@ export async function revokeApiKey(
   actor: Actor,
   { id, reason }: { readonly id: string; readonly reason: string },
 ): Promise<ApiKeyView> {
-  return await mutate(storage, authorOf(actor), async (em) => {
-    const before = await findApiKey(em, actor, id);
-    const changed = await em.nativeUpdate(
-      ApiKey,
-      { id: before.key.id, revokeTime: null },
-      { revokeTime: raw("now()"), revokeReason: reason },
-    );
-    await em.refresh(before.key);
-    if (changed === 0) {
-      return { result: before, unchanged: true };
-    }
-    const { organizationId, id: keyId } = before.key;
-    const offspring = await revokeOffspring(em, before.key, reason);
-    const event = {
-      organizationId,
-      action: "api_key.revoke",
-      targetId: keyId,
-      detail: { reason, offspring },
-    };
-    return { result: before, event, tags: [keyId, ...offspring].map((each) => `key:${each}` as const) };
-  });
+  return await mutate(storage, authorOf(actor), (em) =>
+    revokeWithOffspring(em, { id, ...within(actor) }, reason),
+  );
+}
+
+/**
+ * The same within a unit of work, for a key that is found by its id.
+ *
+ * @throws AuthError NOT_FOUND
+ */
+export async function revokeWithOffspring(
+  em: EntityManager,
+  where: { readonly id: string; readonly organizationId?: string },
+  reason: string,
+): Promise<Mutation<ApiKeyView>> {
+  const key = await em.findOne(ApiKey, where, { lockMode: LockMode.PESSIMISTIC_WRITE });
+  if (key === null) {
+    throw new AuthError("NOT_FOUND");
+  }
+  if (key.revokeTime != null) {
+    return { result: await viewOf(em, key), unchanged: true };
+  }
+  const { id, organizationId } = key;
+  await em.nativeUpdate(ApiKey, { id }, { revokeTime: raw("now()"), revokeReason: reason });
+  await em.refresh(key);
+  const offspring = await revokeOffspring(em, key, reason);
+  return {
+    result: await viewOf(em, key),
+    event: { organizationId, action: "api_key.revoke", targetId: id, detail: { reason, offspring } },
+    tags: [id, ...offspring].map((each) => `key:${each}` as const),
+  };
 }

@@ -4,12 +4,13 @@ import { type Actor, authorOf } from "../../authenticate/actor.ts";
 import { holdActor } from "../../authenticate/hold-actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
-import { checkBounds, checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import { violates } from "../../storage/storage-error.ts";
 import type { KeyHasher } from "../key-digest.ts";
+import { checkKeyGrant } from "../key-grant.ts";
+import { slotViewOf } from "../key-slots.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
-import { type ServiceKeyView, viewOf } from "./read-service-keys.ts";
+import type { ServiceKeyView } from "./read-service-keys.ts";
 import { ServiceKey, ServiceKeySlot } from "./service-key-entity.ts";
 import { SERVICE_KEY_PREFIX } from "./service-key-scheme.ts";
 
@@ -33,8 +34,8 @@ export async function createServiceKey(
   asked: NewServiceKey,
 ): Promise<{ serviceKey: ServiceKeyView; secret: string }> {
   const wanted = asked.permissions.length === 0 ? ["*"] : asked.permissions;
-  const permissions = checkGrant(actor.decision, wanted, "service-key");
-  checkBounds(actor.decision, asked);
+  const grant = { ...asked, permissions: wanted, rateLimit: undefined };
+  const permissions = checkKeyGrant(actor.decision, { grantee: "service-key" }, grant);
   const minted = mintKey(SERVICE_KEY_PREFIX);
   try {
     return await mutate(parts.storage, authorOf(actor), async (em) => {
@@ -73,13 +74,18 @@ export async function insertServiceKey(
     creatorId: asked.creatorId ?? null,
   });
   await em.flush();
-  const slot = em.create(ServiceKeySlot, {
-    lookupId: minted.lookupId,
-    serviceKeyId: key.id,
-    slot: 1,
-    displayPrefix: minted.displayPrefix,
-    ...keyHasher.hash(minted.text),
-  });
+  const slot = addServiceKeySlot(em, keyHasher, key, 1, minted);
   await em.flush();
-  return viewOf(key, slot);
+  return { key, slots: [slotViewOf(slot)] };
+}
+
+/** Puts a secret into a slot of a key that is free. */
+export function addServiceKeySlot(
+  em: EntityManager,
+  keyHasher: KeyHasher,
+  { id: serviceKeyId }: ServiceKey,
+  slot: number,
+  { lookupId, displayPrefix, text }: MintedKey,
+): ServiceKeySlot {
+  return em.create(ServiceKeySlot, { lookupId, serviceKeyId, slot, displayPrefix, ...keyHasher.hash(text) });
 }

@@ -2,23 +2,21 @@ import type { EntityManager } from "@mikro-orm/postgresql";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Page, PageRequest, Pager } from "../../storage/page.ts";
+import { type DailyUsageRow, readDailyUsage } from "../../usage/read-usage.ts";
+import { type KeyView, slotViewsByKey, working } from "../key-slots.ts";
 import { ServiceKey, ServiceKeySlot } from "./service-key-entity.ts";
 
 /** An internal key as its readers see it. */
-export interface ServiceKeyView {
-  readonly key: ServiceKey;
-  /** The start of its text, by which people recognize it. */
-  readonly displayPrefix: string;
-}
+export type ServiceKeyView = KeyView<ServiceKey>;
 
 /** @throws AuthError NOT_FOUND */
-export async function findServiceKey(em: EntityManager, id: string): Promise<ServiceKeyView> {
+export async function getServiceKey(storage: Storage, id: string): Promise<ServiceKeyView> {
+  const em = storage.fork();
   const key = await em.findOne(ServiceKey, { id });
   if (key === null) {
     throw new AuthError("NOT_FOUND");
   }
-  const [view] = await viewsOf(em, [key]);
-  return view ?? viewOf(key, undefined);
+  return await viewOf(em, key);
 }
 
 /** @throws AuthError PAGE_TOKEN_INVALID */
@@ -34,17 +32,26 @@ export async function listServiceKeys(
   return { ...page, rows: await viewsOf(em, page.rows) };
 }
 
-/** @param slot the newest. */
-export function viewOf(key: ServiceKey, slot: ServiceKeySlot | undefined): ServiceKeyView {
-  return { key, displayPrefix: slot?.displayPrefix ?? "" };
+/**
+ * @param days how many to look back, today included.
+ * @throws AuthError NOT_FOUND
+ */
+export async function getServiceKeyUsage(
+  storage: Storage,
+  { id, days }: { readonly id: string; readonly days: number },
+): Promise<{ view: ServiceKeyView; days: readonly DailyUsageRow[] }> {
+  const view = await getServiceKey(storage, id);
+  return { view, days: await readDailyUsage(storage.fork(), view.key.id, days) };
+}
+
+export async function viewOf(em: EntityManager, key: ServiceKey): Promise<ServiceKeyView> {
+  const [view] = await viewsOf(em, [key]);
+  return view ?? { key, slots: [] };
 }
 
 async function viewsOf(em: EntityManager, keys: readonly ServiceKey[]): Promise<ServiceKeyView[]> {
-  const slots = await em.find(
-    ServiceKeySlot,
-    { serviceKeyId: { $in: keys.map((key) => key.id) } },
-    { orderBy: { createTime: "asc" } },
-  );
-  const newest = new Map(slots.map((slot) => [slot.serviceKeyId, slot]));
-  return keys.map((key) => viewOf(key, newest.get(key.id)));
+  const ids = keys.map((key) => key.id);
+  const slots = await em.find(ServiceKeySlot, { serviceKeyId: { $in: ids }, ...working() });
+  const views = await slotViewsByKey(em, slots, (slot) => slot.serviceKeyId);
+  return keys.map((key) => ({ key, slots: views.get(key.id) ?? [] }));
 }

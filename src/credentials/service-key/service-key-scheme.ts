@@ -1,8 +1,10 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { LiveState, ServiceKeyState } from "../../authenticate/live-state.ts";
+import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
 import type { KeyHasher } from "../key-digest.ts";
+import { requireLive } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { parseKey } from "../secret-key.ts";
 
@@ -16,41 +18,45 @@ export function serviceKeyScheme(parts: {
   readonly keyHasher: KeyHasher;
 }): Scheme {
   return {
-    async identify({ kind, text }, { organizationId }) {
+    async identify({ kind, text }, { organizationId, trace }) {
       if (kind !== "service_key") {
         return undefined;
       }
+      trace.check("form", "an internal key, by its prefix, length and checksum");
       const lookupId = parseKey(text, PREFIXES);
       if (lookupId === undefined) {
         throw new AuthError("SERVICE_KEY_INVALID");
       }
+      trace.check("secret", `the key that ${lookupId} belongs to`);
       const state = await parts.liveState.serviceKey(lookupId, organizationId);
-      if (!parts.keyHasher.matches(text, state?.stored) || state === undefined) {
+      if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
         throw new AuthError("SERVICE_KEY_INVALID");
       }
-      return identityOf(state, organizationId);
+      const { displayPrefix } = state.secret;
+      trace.holds({ type: "service_key", keyId: state.id, lookupId, displayPrefix });
+      return identityOf(state, organizationId, trace);
     },
   };
 }
 
-function identityOf(state: ServiceKeyState, organizationId: string): Identity {
-  if (state.revokeTime !== undefined) {
-    throw new AuthError("SERVICE_KEY_REVOKED");
-  }
-  if (state.expireTime !== undefined && state.expireTime <= state.now) {
-    throw new AuthError("SERVICE_KEY_EXPIRED");
-  }
+function identityOf(state: ServiceKeyState, organizationId: string, trace: Trace): Identity {
+  const expireTime = requireLive(state, trace, {
+    revoked: "SERVICE_KEY_REVOKED",
+    rotated: "SERVICE_KEY_ROTATED",
+    expired: "SERVICE_KEY_EXPIRED",
+  });
   if (organizationId !== "" && state.organization === undefined) {
     throw new AuthError("ORGANIZATION_UNKNOWN");
   }
   return {
     principal: { id: state.id, type: "service", displayName: state.name, email: "", role: "" },
-    credential: { id: state.id, type: "service_key", expireTime: state.expireTime },
+    credential: { id: state.id, type: "service_key", expireTime },
     organization: state.organization,
     owner: { serviceKeyId: state.id },
     grants: state.permissions,
     permissions: expandPatterns(state.permissions, "service-key", state.catalogue),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
+    rateLimit: undefined,
   };
 }

@@ -1,0 +1,116 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
+import { type Actor, authorOf } from "../authenticate/actor.ts";
+import { holdActor } from "../authenticate/hold-actor.ts";
+import { mutate } from "../changes/mutate.ts";
+import { AuthError } from "../errors.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import type { KeyGrant, KeyStanding } from "./key-grant.ts";
+import type { KeySlot, KeyView } from "./key-slots.ts";
+import type { MintedKey } from "./secret-key.ts";
+
+/** A key, as both kinds have it. */
+export interface KeyRow {
+  readonly id: string;
+  /** Of an API key. */
+  readonly organizationId?: string | undefined;
+  readonly expireTime?: Date | null | undefined;
+  readonly revokeTime?: Date | null | undefined;
+}
+
+/** A kind of key, as far as changing one needs to know it. */
+export interface KeyKind<Key extends KeyRow, Slot extends KeySlot> {
+  /** What the audit log calls it. */
+  readonly noun: "api_key" | "service_key";
+  /** What a principal is who presents one. */
+  readonly principalType: "api_key" | "service";
+  /** The key, locked until the unit of work is done. Null: there is none within the actor's reach. */
+  lock(em: EntityManager, actor: Actor, id: string): Promise<Key | null>;
+  slotsOf(em: EntityManager, key: Key): Promise<Slot[]>;
+  /** A new secret for a key. */
+  mint(key: Key): MintedKey;
+  addSlot(em: EntityManager, key: Key, slot: number, minted: MintedKey): Slot;
+  grantOf(key: Key): KeyGrant;
+  standingOf(key: Key): KeyStanding;
+  viewOf(em: EntityManager, key: Key): Promise<KeyView<Key>>;
+  /** Where a secret may be that is in no slot yet: that of a key taken over from another system. */
+  readonly elsewhere?: {
+    end(em: EntityManager, key: Key, overlapMillis: number): Promise<void>;
+    /** @returns false where there is none that works. */
+    restore(em: EntityManager, key: Key): Promise<boolean>;
+  };
+}
+
+/** What was done to a key, for the record. */
+export interface KeyChange {
+  readonly action: string;
+  readonly detail: Record<string, unknown>;
+}
+
+/**
+ * Makes one change of a key that is not revoked, while nobody else changes it.
+ *
+ * @param change undefined: things were already as asked. It is told the time at which the key was locked.
+ * @throws AuthError NOT_FOUND, KEY_NOT_ACTIVE, and what holdActor() throws.
+ */
+export async function changeKey<Key extends KeyRow, Slot extends KeySlot>(
+  kind: KeyKind<Key, Slot>,
+  storage: Storage,
+  actor: Actor,
+  id: string,
+  change: (em: EntityManager, key: Key, now: Date) => Promise<KeyChange | undefined>,
+): Promise<KeyView<Key>> {
+  return await mutate(storage, authorOf(actor), async (em) => {
+    const key = await lockHoldingActor(kind, em, actor, id);
+    if (key.revokeTime != null) {
+      throw new AuthError("KEY_NOT_ACTIVE");
+    }
+    const done = await change(em, key, await currentTime(em));
+    await em.flush();
+    const result = await kind.viewOf(em, key);
+    if (done === undefined) {
+      return { result, unchanged: true };
+    }
+    const { organizationId } = key;
+    const event = {
+      organizationId,
+      action: `${kind.noun}.${done.action}`,
+      targetId: key.id,
+      detail: done.detail,
+    };
+    return { result, event, tags: [`key:${key.id}`] };
+  });
+}
+
+/**
+ * Two keys may change each other at the same time, and one may change itself: who is of the target's kind is
+ * held in the order of the ids, or each would wait for the other.
+ */
+async function lockHoldingActor<Key extends KeyRow, Slot extends KeySlot>(
+  kind: KeyKind<Key, Slot>,
+  em: EntityManager,
+  actor: Actor,
+  id: string,
+): Promise<Key> {
+  const { principal } = actor.decision;
+  const keyFirst = principal.type === kind.principalType && id <= principal.id;
+  if (!keyFirst) {
+    await holdActor(em, actor);
+  }
+  const key = await kind.lock(em, actor, id);
+  if (keyFirst) {
+    await holdActor(em, actor);
+  }
+  if (key === null) {
+    throw new AuthError("NOT_FOUND");
+  }
+  return key;
+}
+
+/** The database's time now. That of the transaction is older than the lock, for which it may have waited. */
+async function currentTime(em: EntityManager): Promise<Date> {
+  const [row] = await em.execute<{ now: string }[]>("select clock_timestamp() as now");
+  if (row === undefined) {
+    throw new Error("the database told no time");
+  }
+  return new Date(row.now);
+}

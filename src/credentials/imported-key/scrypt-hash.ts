@@ -1,0 +1,49 @@
+import { scrypt, timingSafeEqual } from "node:crypto";
+import { promisify } from "node:util";
+import { readPhcBase64 } from "./phc-base64.ts";
+
+const MOST_MEMORY = 64 * 1024 * 1024;
+/** Of 128-byte blocks that are mixed: what OWASP recommends is at most as much. */
+const MOST_WORK = 2 ** 20;
+const FORM =
+  /^\$scrypt\$ln=([1-9]\d?),r=([1-9]\d{0,2}),p=([1-9]\d?)\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})$/;
+
+interface ScryptHash {
+  readonly cost: number;
+  readonly blockSize: number;
+  readonly parallelization: number;
+  readonly salt: Buffer;
+  readonly hash: Buffer;
+}
+
+/** Whether it is a hash of scrypt (RFC 7914) that takes no more to check than is allowed. */
+export function isScryptHash(text: string): boolean {
+  return parse(text) !== undefined;
+}
+
+/** Whether it is the hash of this text, on a thread of its own. */
+export async function matchesScrypt(text: string, encoded: string): Promise<boolean> {
+  const parsed = parse(encoded);
+  if (parsed === undefined) {
+    throw new Error("not a hash of scrypt");
+  }
+  const { hash, salt, ...parameters } = parsed;
+  // What OpenSSL counts is a little more than the memory that is mixed.
+  const options = { ...parameters, maxmem: 2 * MOST_MEMORY };
+  const derived = await derive(text, salt, hash.length, options);
+  return timingSafeEqual(derived, hash);
+}
+
+const derive = promisify<string, Buffer, number, object, Buffer>(scrypt);
+
+function parse(text: string): ScryptHash | undefined {
+  const [, ln = "", r = "", p = "", saltText = "", hashText = ""] = FORM.exec(text) ?? [];
+  const salt = readPhcBase64(saltText);
+  const hash = readPhcBase64(hashText);
+  const [cost, blockSize, parallelization] = [2 ** Number(ln), Number(r), Number(p)];
+  const isAffordable =
+    128 * cost * blockSize <= MOST_MEMORY && cost * blockSize * parallelization <= MOST_WORK;
+  return ln !== "" && salt !== undefined && hash !== undefined && isAffordable
+    ? { cost, blockSize, parallelization, salt, hash }
+    : undefined;
+}

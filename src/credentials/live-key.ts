@@ -1,0 +1,39 @@
+import type { KeyState } from "../authenticate/live-state.ts";
+import type { Trace } from "../authenticate/trace.ts";
+import { AuthError, type Reason } from "../errors.ts";
+
+/**
+ * Checks that a key, and the one of its secrets that was presented, have not come to their end.
+ *
+ * @returns when the first of both does. Undefined: neither has an end.
+ */
+export function requireLive(
+  { revokeTime, expireTime, secret, now }: KeyState,
+  trace: Trace,
+  reasons: { readonly revoked: Reason; readonly rotated: Reason; readonly expired: Reason },
+): Date | undefined {
+  trace.check(
+    "revocation",
+    revokeTime === undefined ? "not revoked" : `revoked at ${revokeTime.toISOString()}`,
+  );
+  if (revokeTime !== undefined) {
+    throw new AuthError(reasons.revoked);
+  }
+  trace.check("expiry", `the key ${endsAt(expireTime)}`);
+  if (expireTime !== undefined && expireTime <= now) {
+    throw new AuthError(reasons.expired);
+  }
+  trace.check("rotation", `this secret ${endsAt(secret.expireTime)}`);
+  if (secret.expireTime !== undefined && secret.expireTime <= now) {
+    throw new AuthError(reasons.rotated);
+  }
+  return earlier(expireTime, secret.expireTime);
+}
+
+function earlier(one: Date | undefined, other: Date | undefined): Date | undefined {
+  return one === undefined || (other !== undefined && other < one) ? other : one;
+}
+
+function endsAt(time: Date | undefined): string {
+  return time === undefined ? "has no end" : `ends at ${time.toISOString()}`;
+}

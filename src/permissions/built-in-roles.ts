@@ -1,6 +1,6 @@
 /**
  * The roles that every organization has. Being an owner is more than its permissions: only an owner (or
- * the platform) makes, disables or enables an owner, and the last one stays.
+ * the platform) makes, changes or removes an owner, and the last one stays.
  */
 export const BUILT_IN_ROLES: Readonly<Record<string, readonly string[]>> = {
   owner: ["*"],
@@ -8,3 +8,6 @@ export const BUILT_IN_ROLES: Readonly<Record<string, readonly string[]>> = {
   member: ["*.read", "calls.*"],
   viewer: ["*.read"],
 };
+
+/** The one that allows least. */
+export const LEAST_ROLE = "viewer";

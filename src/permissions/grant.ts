@@ -1,7 +1,9 @@
 import { areRangesWithin } from "../authenticate/address-range.ts";
 import type { Decision } from "../authenticate/decision.ts";
 import { AuthError } from "../errors.ts";
-import { expandPattern, type Grantee, isPattern } from "./permission-pattern.ts";
+import { compilePattern, expandPattern, type Grantee, isPattern } from "./permission-pattern.ts";
+
+type Giver = Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">;
 
 /**
  * Checks that an actor may grant what is asked: nobody grants what they do not hold.
@@ -10,24 +12,18 @@ import { expandPattern, type Grantee, isPattern } from "./permission-pattern.ts"
  * @throws AuthError PERMISSION_UNKNOWN where one stands for nothing, PERMISSION_NOT_HELD where one stands
  * for more than the actor holds.
  */
-export function checkGrant(
-  actor: Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">,
-  asked: readonly string[],
-  grantee: Grantee,
-): string[] {
+export function checkGrant(actor: Giver, asked: readonly string[], grantee: Grantee): string[] {
   const expanded = asked.map((text) => ({ text, names: expandPattern(text, grantee, actor.catalogue) }));
   const unknown = expanded.filter(({ names }) => names.length === 0).map(({ text }) => text);
   if (unknown.length > 0) {
     throw new AuthError("PERMISSION_UNKNOWN", { metadata: { unknown: unknown.join(" ") } });
   }
-  // A pattern also reaches what the catalogue gains later. A person's rights grow along, and an API key
-  // stays within its owner's; else a key passes on only patterns that it has itself and that reach as far.
-  const { type } = actor.principal;
-  const isBounded = type === "user" || (type === "service" && grantee === "api-key");
-  const reachesAsFar = type === "service" || grantee === "api-key";
-  const isCovered = (pattern: string) =>
-    reachesAsFar && (actor.grants.includes(pattern) || actor.grants.includes("*"));
-  const tooWide = isBounded ? [] : asked.filter((text) => isPattern(text) && !isCovered(text));
+  // A pattern also reaches what the catalogue gains later. An API key that stands on the actor stays within
+  // what they hold then; whatever else is granted one has to be within a pattern of the actor's own.
+  const isBounded = grantee === "api-key" && actor.principal.type !== "api_key";
+  const tooWide = isBounded
+    ? []
+    : asked.filter((text) => isPattern(text) && !holdsPattern(actor, text, grantee));
   const notHeld = expanded.flatMap(({ names }) => names).filter((name) => !actor.permissions.has(name));
   if (tooWide.length > 0 || notHeld.length > 0) {
     throw new AuthError("PERMISSION_NOT_HELD", {
@@ -35,6 +31,24 @@ export function checkGrant(
     });
   }
   return [...new Set(asked)].sort();
+}
+
+/** Whether all that a pattern will ever reach, as the grantee's, is then the actor's. */
+function holdsPattern(
+  { principal, grants, permissions, catalogue }: Giver,
+  pattern: string,
+  grantee: Grantee,
+): boolean {
+  const { platform } = catalogue;
+  const isAdministrator = platform.length > 0 && platform.every((name) => permissions.has(name));
+  const reachesAsFar = {
+    // The patterns of an API key spare `auth.*`.
+    api_key: grantee === "api-key",
+    service: true,
+    // Those of a role end with the organization. Of the platform a person holds everything or nothing.
+    user: grantee !== "service-key" || isAdministrator,
+  };
+  return reachesAsFar[principal.type] && grants.some((wide) => compilePattern(wide)?.(pattern) === true);
 }
 
 /**

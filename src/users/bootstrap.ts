@@ -6,6 +6,7 @@ import { LOCKS } from "../storage/locks.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
 import { makeAdministrator } from "./make-administrator.ts";
+import { IS_ACTIVE_MEMBER } from "./membership-entity.ts";
 import type { PasswordHasher } from "./password.ts";
 import { User } from "./user-entity.ts";
 
@@ -77,7 +78,7 @@ async function someAdministratorCanLogIn(em: EntityManager): Promise<boolean> {
   const [row] = await em.execute<[{ found: boolean }]>(`
     select exists (
       select from users u
-      join memberships m on m.user_id = u.id and m.accept_time is not null and m.disable_time is null
+      join memberships m on m.user_id = u.id and ${IS_ACTIVE_MEMBER}
       join organizations o on o.id = m.organization_id and o.suspend_time is null
       where u.platform_role = 'administrator'
         and (u.password_expire_time is null or u.password_expire_time > now())

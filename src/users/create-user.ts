@@ -1,18 +1,18 @@
+import { LockMode, raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
 import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
-import { checkGrant } from "../permissions/grant.ts";
-import { Role } from "../permissions/role-entity.ts";
+import type { Role } from "../permissions/role-entity.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { violates } from "../storage/storage-error.ts";
 import { canonical } from "./canonical.ts";
+import { grantableRole } from "./grantable-role.ts";
 import { Membership } from "./membership-entity.ts";
-import { OWNER, requireOwner } from "./ownership.ts";
 import type { PasswordHasher } from "./password.ts";
-import { viewOf } from "./read-users.ts";
+import { findMember, viewOf } from "./read-users.ts";
 import { User } from "./user-entity.ts";
 import type { UserView } from "./user-view.ts";
 
@@ -25,11 +25,12 @@ export interface NewUser {
 }
 
 /**
- * Creates a user of an organization. Where the email is known elsewhere in the deployment, what is made is
- * a pending membership, which the email's owner has yet to accept; the answer is alike, and so is the work.
+ * Creates a user of an organization. Where the email is known in the deployment, what is made is a pending
+ * membership, which the email's owner has yet to accept; the answer is alike, and so is the work. Somebody who
+ * had left this organization comes back the same way.
  *
  * @throws AuthError ORGANIZATION_REQUIRED, PASSWORD_TOO_SHORT, ROLE_UNKNOWN, PERMISSION_NOT_HELD,
- * OWNER_REQUIRED, EMAIL_TAKEN
+ * OWNER_REQUIRED, EMAIL_TAKEN, and what holdActor() throws.
  */
 export async function createUser(
   parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
@@ -39,37 +40,19 @@ export async function createUser(
   const organizationId = oneOrganization(actor);
   const email = canonical(asked.email);
   parts.passwordHasher.requireStrength(asked.password);
-  const role = await grantableRole(parts.storage.fork(), actor, organizationId, asked.role);
+  await grantableRole(parts.storage.fork(), actor, organizationId, asked.role);
   const passwordHash = await parts.passwordHasher.hash(asked.password);
-
-  const attempt = () =>
-    mutate(parts.storage, authorOf(actor), async (em) => {
-      // Hashing may have had to wait, and the actor may have lost their rights meanwhile.
-      await holdActor(em, actor);
-      const known = await em.findOne(User, { email });
-      const user = known ?? em.create(User, { id: uuidv4(), email, passwordHash });
-      await em.flush();
-      const membership = em.create(Membership, {
-        id: uuidv7(),
-        organizationId,
-        userId: user.id,
-        roleId: role.id,
-        displayName: asked.displayName,
-        acceptTime: known === null ? new Date() : null,
-      });
-      await em.flush();
-      const detail = { after: { email, displayName: asked.displayName, role: role.name } };
-      const event = { organizationId, action: "user.create", targetId: user.id, detail };
-      return { result: await viewOf(em, membership), event, tags: [`user:${user.id}`] };
-    });
-
   try {
-    // Somebody else may create the same person at the same time: then they are known at the second look.
-    return await attempt().catch((error: unknown) => {
-      if (violates(error, "users_email_unique")) {
-        return attempt();
-      }
-      throw error;
+    return await mutate(parts.storage, authorOf(actor), async (em) => {
+      // Hashing may have had to wait, and the actor may have lost their rights meanwhile, or the role gained.
+      await holdActor(em, actor);
+      const role = await grantableRole(em, actor, organizationId, asked.role, LockMode.PESSIMISTIC_READ);
+      const { userId, isNew } = await findOrInsertUser(em, email, passwordHash);
+      await insertMembership(em, { organizationId, userId }, role, asked.displayName, isNew);
+      const user = await viewOf(em, await findMember(em, organizationId, userId));
+      const detail = { after: { email, displayName: asked.displayName, role: role.name } };
+      const event = { organizationId, action: "user.create", targetId: userId, detail };
+      return { result: user, event, tags: [`user:${userId}`] };
     });
   } catch (error) {
     if (violates(error, "memberships_organization_id_user_id_key")) {
@@ -79,19 +62,40 @@ export async function createUser(
   }
 }
 
-async function grantableRole(
+/** Of several who insert the same person at the same time, one does, and the others find them. */
+async function findOrInsertUser(
   em: EntityManager,
-  actor: Actor,
-  organizationId: string,
-  name: string,
-): Promise<Role> {
-  const role = await em.findOne(Role, { organizationId, name });
-  if (role === null) {
-    throw new AuthError("ROLE_UNKNOWN");
+  email: string,
+  passwordHash: string,
+): Promise<{ userId: string; isNew: boolean }> {
+  const inserted: { id: string }[] = await em.execute(
+    "insert into users (id, email, password_hash) values (?, ?, ?) on conflict (email) do nothing returning id",
+    [uuidv4(), email, passwordHash],
+  );
+  const [row] = inserted;
+  const userId = row?.id ?? (await em.findOneOrFail(User, { email })).id;
+  return { userId, isNew: row !== undefined };
+}
+
+async function insertMembership(
+  em: EntityManager,
+  of: { readonly organizationId: string; readonly userId: string },
+  { id: roleId }: Role,
+  displayName: string,
+  accepted: boolean,
+): Promise<void> {
+  const row = {
+    // Memberships are listed in the order of their ids: whoever comes back is the newest.
+    id: uuidv7(),
+    roleId,
+    displayName,
+    createTime: raw("now()"),
+    acceptTime: accepted ? raw("now()") : null,
+    disableTime: null,
+    removeTime: null,
+  };
+  const revived = await em.nativeUpdate(Membership, { ...of, removeTime: { $ne: null } }, row);
+  if (revived === 0) {
+    await em.insert(Membership, { ...of, ...row });
   }
-  if (role.name === OWNER) {
-    requireOwner(actor);
-  }
-  checkGrant(actor.decision, role.permissions, "role");
-  return role;
 }

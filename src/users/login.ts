@@ -1,6 +1,7 @@
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
+import { IS_ACTIVE_MEMBER } from "./membership-entity.ts";
 import type { PasswordHasher } from "./password.ts";
 
 /** A person who proved who they are. */
@@ -35,7 +36,7 @@ const LOGIN = `
   select u.id, u.email, u.password_hash,
     u.password_expire_time is not null and u.password_expire_time <= now() as password_expired,
     m.organization_id, r.name as role,
-    m.accept_time is not null and m.disable_time is null as active,
+    ${IS_ACTIVE_MEMBER} as active,
     o.suspend_time is not null as suspended
   from users u
   left join memberships m on m.user_id = u.id

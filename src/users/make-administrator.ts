@@ -10,7 +10,7 @@ import { User } from "./user-entity.ts";
 
 /**
  * Makes a person an administrator of the platform and an owner of an organization, within a unit of work.
- * They are created where they are not known, and let in again where they were disabled.
+ * They are created where they are not known, and let in again where they were disabled or had left.
  *
  * @returns the id of the user.
  */
@@ -39,7 +39,7 @@ export async function makeAdministrator(
 
   const owner = await em.findOneOrFail(Role, { organizationId, name: OWNER });
   const membership = await em.findOne(Membership, { organizationId, userId: user.id });
-  const place = { roleId: owner.id, acceptTime: new Date(), disableTime: null };
+  const place = { roleId: owner.id, acceptTime: new Date(), disableTime: null, removeTime: null };
   if (membership === null) {
     const displayName = "Administrator";
     em.create(Membership, { id: uuidv7(), organizationId, userId: user.id, displayName, ...place });

@@ -15,8 +15,20 @@ const MembershipSchema = defineEntity({
     /** When its owner agreed. A membership without it is pending, and allows nothing. */
     acceptTime: p.datetime().columnType("timestamptz").nullable(),
     disableTime: p.datetime().columnType("timestamptz").nullable(),
+    /** When the person left. What they made may still refer to them. */
+    removeTime: p.datetime().columnType("timestamptz").nullable(),
   },
 });
+
+/** Those who have not left, whatever else is true of them. */
+export const MEMBER = { removeTime: null } as const;
+
+/** Those who may act: accepted, not disabled, and not gone. */
+export const ACTIVE_MEMBER = { ...MEMBER, acceptTime: { $ne: null }, disableTime: null } as const;
+
+// The same in SQL, of a membership `m`.
+export const IS_MEMBER = "m.remove_time is null";
+export const IS_ACTIVE_MEMBER = `m.accept_time is not null and m.disable_time is null and ${IS_MEMBER}`;
 
 /** What a person is in one organization. */
 export class Membership extends MembershipSchema.class {}

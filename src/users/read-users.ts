@@ -3,14 +3,22 @@ import { type Actor, oneOrganization } from "../authenticate/actor.ts";
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Page, PageRequest, Pager } from "../storage/page.ts";
-import { Membership } from "./membership-entity.ts";
+import { MEMBER, Membership } from "./membership-entity.ts";
 import { type UserView, viewsOf } from "./user-view.ts";
 
 /** @throws AuthError ORGANIZATION_REQUIRED, NOT_FOUND also for a user of another organization. */
 export async function getUser(storage: Storage, actor: Actor, id: string): Promise<UserView> {
   const em = storage.fork();
-  const membership = await em.findOne(Membership, { organizationId: oneOrganization(actor), userId: id });
-  return await viewOf(em, membership);
+  return await viewOf(em, await findMember(em, oneOrganization(actor), id));
+}
+
+/** The membership of somebody who has not left. */
+export async function findMember(
+  em: EntityManager,
+  organizationId: string,
+  userId: string,
+): Promise<Membership | null> {
+  return await em.findOne(Membership, { organizationId, userId, ...MEMBER });
 }
 
 /** @throws AuthError NOT_FOUND where there is no membership. */
@@ -32,7 +40,8 @@ export async function listUsers(
   const em = parts.storage.fork();
   const page = await parts.pager.page(`users ${organizationId}`, request, async (after, limit) => {
     const condition = after === undefined ? {} : { id: { $gt: after } };
-    return await em.find(Membership, { organizationId, ...condition }, { orderBy: { id: "asc" }, limit });
+    const members = { organizationId, ...MEMBER, ...condition };
+    return await em.find(Membership, members, { orderBy: { id: "asc" }, limit });
   });
   return { ...page, rows: await viewsOf(em, page.rows) };
 }

@@ -1,94 +1,87 @@
-import { raw } from "@mikro-orm/core";
-import type { EntityManager } from "@mikro-orm/postgresql";
+import { LockMode, raw } from "@mikro-orm/core";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
+import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
-import { Session } from "../credentials/access-token/session-entity.ts";
-import { AuthError } from "../errors.ts";
-import { checkGrant } from "../permissions/grant.ts";
+import { type NarrowedKey, narrowedKeys } from "../credentials/api-key/narrowed-keys.ts";
 import { Role } from "../permissions/role-entity.ts";
 import type { Storage } from "../storage/open-storage.ts";
+import { endSessions } from "./end-sessions.ts";
+import { grantableRole, requireGrantable } from "./grantable-role.ts";
+import { lockMembers } from "./lock-members.ts";
 import { Membership } from "./membership-entity.ts";
-import { OWNER, requireOwner } from "./ownership.ts";
-import { viewOf } from "./read-users.ts";
-import { User } from "./user-entity.ts";
+import { OWNER, requireAnotherOwner, requireAuthorityOver } from "./ownership.ts";
+import { findMember, viewOf } from "./read-users.ts";
 import type { UserView } from "./user-view.ts";
 
+/** What to change of a membership. A field that is undefined stays as it is. */
+export interface UserUpdate {
+  readonly id: string;
+  /** The name of a role of the organization. */
+  readonly role: string | undefined;
+  readonly disabled: boolean | undefined;
+}
+
+export interface UpdatedUser {
+  readonly user: UserView;
+  /** Those of the user's API keys that the new role takes something from. */
+  readonly narrowedKeys: NarrowedKey[];
+}
+
 /**
- * Disables or enables a user in one organization.
+ * Gives a user another role in one organization, and disables or enables them there.
  *
- * @param disabled undefined leaves it as it is.
- * @throws AuthError ORGANIZATION_REQUIRED, NOT_FOUND, OWNER_REQUIRED, PERMISSION_NOT_HELD, LAST_OWNER
+ * @throws AuthError ORGANIZATION_REQUIRED, NOT_FOUND, ROLE_UNKNOWN, OWNER_REQUIRED, PERMISSION_NOT_HELD,
+ * LAST_OWNER, and what holdActor() throws.
  */
-export async function updateUser(
-  storage: Storage,
-  actor: Actor,
-  { id, disabled }: { readonly id: string; readonly disabled: boolean | undefined },
-): Promise<UserView> {
+export async function updateUser(storage: Storage, actor: Actor, asked: UserUpdate): Promise<UpdatedUser> {
   const organizationId = oneOrganization(actor);
   return await mutate(storage, authorOf(actor), async (em) => {
-    // Two owners must not disable each other at the same time. What refers to the organization goes on:
-    // whoever is held while they create something would otherwise wait for us, and we for them.
-    await em.execute("select from organizations where id = ? for no key update", [organizationId]);
-    const membership = await em.findOne(Membership, { organizationId, userId: id });
-    const before = await viewOf(em, membership);
-    if (disabled === undefined || disabled === before.disabled) {
-      return { result: before, unchanged: true };
+    await lockMembers(em, organizationId);
+    await holdActor(em, actor);
+    const before = await viewOf(em, await findMember(em, organizationId, asked.id));
+    const { role = before.role, disabled = before.disabled } = asked;
+    const after = { ...before, role, disabled };
+    if (role === before.role && disabled === before.disabled) {
+      return { result: { user: before, narrowedKeys: [] }, unchanged: true };
     }
-    await requireAuthority(em, actor, before, disabled);
-    if (disabled && before.role === OWNER) {
-      await requireAnotherOwner(em, organizationId, id);
+    await requireAuthorityOver(em, actor, before);
+    const former = await em.findOneOrFail(Role, { organizationId, name: before.role }, { refresh: true });
+    const isSameRole = role === former.name;
+    const given = isSameRole
+      ? former
+      : await grantableRole(em, actor, organizationId, role, LockMode.PESSIMISTIC_READ);
+    // Nobody lets in whoever holds more than they do.
+    if (isSameRole && !disabled) {
+      requireGrantable(actor, former);
+    }
+    if (before.role === OWNER && (!isSameRole || disabled)) {
+      await requireAnotherOwner(em, before);
     }
     await em.nativeUpdate(
       Membership,
-      { organizationId, userId: id },
-      { disableTime: disabled ? raw("now()") : null },
+      { organizationId, userId: before.id },
+      {
+        roleId: given.id,
+        ...(disabled !== before.disabled && { disableTime: disabled ? raw("now()") : null }),
+      },
     );
-    if (disabled) {
-      // Whoever is let in again begins anew.
-      const sessions = { organizationId, userId: before.id, revokeTime: null };
-      await em.nativeUpdate(Session, sessions, { revokeTime: raw("now()") });
-    }
+    // Whoever is let in again begins anew.
+    const ended = disabled ? await endSessions(em, organizationId, before.id) : [];
+    const narrowed = await narrowedKeys(em, actor.decision.catalogue, {
+      organizationId,
+      of: { userId: before.id },
+      before: former.permissions,
+      after: given.permissions,
+    });
     const event = {
       organizationId,
-      action: disabled ? "user.disable" : "user.enable",
+      action: isSameRole ? (disabled ? "user.disable" : "user.enable") : "user.update",
       targetId: before.id,
-      detail: { before: { disabled: before.disabled }, after: { disabled } },
+      detail: {
+        before: { role: before.role, disabled: before.disabled },
+        after: { role, disabled },
+      },
     };
-    return { result: { ...before, disabled }, event, tags: [`user:${before.id}`] };
+    return { result: { user: after, narrowedKeys: narrowed }, event, tags: [`user:${before.id}`, ...ended] };
   });
-}
-
-/** Nobody lets in whoever holds more than they do, and only the platform locks out its administrators. */
-async function requireAuthority(
-  em: EntityManager,
-  actor: Actor,
-  target: UserView,
-  disabled: boolean,
-): Promise<void> {
-  if (target.role === OWNER) {
-    requireOwner(actor);
-  }
-  const { platformRole } = await em.findOneOrFail(User, { id: target.id });
-  if (platformRole !== null) {
-    checkGrant(actor.decision, actor.decision.catalogue.platform, "service-key");
-  }
-  if (!disabled) {
-    const { organizationId, role: name } = target;
-    const role = await em.findOneOrFail(Role, { organizationId, name });
-    checkGrant(actor.decision, role.permissions, "role");
-  }
-}
-
-async function requireAnotherOwner(em: EntityManager, organizationId: string, userId: string): Promise<void> {
-  const role = await em.findOneOrFail(Role, { organizationId, name: OWNER });
-  const others = await em.count(Membership, {
-    organizationId,
-    roleId: role.id,
-    userId: { $ne: userId },
-    acceptTime: { $ne: null },
-    disableTime: null,
-  });
-  if (others === 0) {
-    throw new AuthError("LAST_OWNER");
-  }
 }

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
+import type { Idempotently } from "../changes/idempotent-service.ts";
 import {
   type ChangePasswordRequest,
   type ChangePasswordResponse,
@@ -15,6 +16,9 @@ import {
   type ListUsersRequest,
   type ListUsersResponse,
   ListUsersResponseSchema,
+  type RemoveMembershipRequest,
+  type RemoveMembershipResponse,
+  RemoveMembershipResponseSchema,
   type UpdateUserRequest,
   type UpdateUserResponse,
   UpdateUserResponseSchema,
@@ -28,6 +32,7 @@ import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
 import type { PasswordHasher } from "./password.ts";
 import { getUser, listUsers } from "./read-users.ts";
+import { removeMembership } from "./remove-membership.ts";
 import { updateUser } from "./update-user.ts";
 import type { UserView } from "./user-view.ts";
 
@@ -36,6 +41,7 @@ export interface UserServiceParts {
   readonly pager: Pager;
   readonly passwordHasher: PasswordHasher;
   readonly actorOf: (context: HandlerContext) => Actor;
+  readonly idempotently: Idempotently;
 }
 
 export class UserServiceImpl implements ServiceImpl<typeof UserService> {
@@ -46,8 +52,12 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
   }
 
   async createUser(request: CreateUserRequest, context: HandlerContext): Promise<CreateUserResponse> {
-    const user = await createUser(this.#parts, this.#parts.actorOf(context), request);
-    return create(CreateUserResponseSchema, { user: userMessage(user) });
+    const { passwordHasher } = this.#parts;
+    const actor = this.#parts.actorOf(context);
+    return await this.#parts.idempotently(context, request, CreateUserResponseSchema, async (storage) => {
+      const user = await createUser({ storage, passwordHasher }, actor, request);
+      return create(CreateUserResponseSchema, { user: userMessage(user) });
+    });
   }
 
   async getUser(request: GetUserRequest, context: HandlerContext): Promise<GetUserResponse> {
@@ -64,11 +74,25 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
   }
 
   async updateUser(request: UpdateUserRequest, context: HandlerContext): Promise<UpdateUserResponse> {
-    const user = await updateUser(this.#parts.storage, this.#parts.actorOf(context), {
-      id: request.id,
-      disabled: request.disabled,
+    const { id, role, disabled } = request;
+    const asked = { id, role, disabled };
+    const { user, narrowedKeys } = await updateUser(this.#parts.storage, this.#parts.actorOf(context), asked);
+    return create(UpdateUserResponseSchema, {
+      user: userMessage(user),
+      narrowedApiKeys: narrowedKeys,
     });
-    return create(UpdateUserResponseSchema, { user: userMessage(user) });
+  }
+
+  async removeMembership(
+    request: RemoveMembershipRequest,
+    context: HandlerContext,
+  ): Promise<RemoveMembershipResponse> {
+    const { storage } = this.#parts;
+    const { handedOver, revoked } = await removeMembership(storage, this.#parts.actorOf(context), request);
+    return create(RemoveMembershipResponseSchema, {
+      handedOverApiKeyIds: [...handedOver],
+      revokedApiKeyIds: [...revoked],
+    });
   }
 
   async changePassword(request: ChangePasswordRequest): Promise<ChangePasswordResponse> {

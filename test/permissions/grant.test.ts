@@ -4,13 +4,8 @@ import fc from "fast-check";
 import type { Decision } from "../../src/authenticate/decision.ts";
 import { AuthError } from "../../src/errors.ts";
 import { checkBounds, checkGrant } from "../../src/permissions/grant.ts";
-import {
-  type Catalogue,
-  expandPatterns,
-  type Grantee,
-  isPattern,
-} from "../../src/permissions/permission-pattern.ts";
-import { catalogues, names, patterns, plainRights } from "./plain-permissions.ts";
+import { type Catalogue, type Grantee, isPattern } from "../../src/permissions/permission-pattern.ts";
+import { catalogues, names, patterns, plainCovers, plainRights } from "./plain-permissions.ts";
 
 type Giver = Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">;
 
@@ -71,11 +66,18 @@ test("a grant is refused exactly where one of its texts stands for nothing, or f
     fc.property(grants, ({ giver, asked, grantee }) => {
       const isUnknown = asked.some((text) => plainRights([text], grantee, giver.catalogue).size === 0);
       const isBeyond = !plainRights(asked, grantee, giver.catalogue).isSubsetOf(giver.permissions);
-      const reachesAsFar = giver.principal.type === "service" || grantee === "api-key";
-      const isOwn = (pattern: string) =>
-        reachesAsFar && (giver.grants.includes(pattern) || giver.grants.includes("*"));
       const { type } = giver.principal;
-      const isBounded = type === "user" || (type === "service" && grantee === "api-key");
+      const { platform } = giver.catalogue;
+      const holdsPlatform = platform.length > 0 && new Set(platform).isSubsetOf(giver.permissions);
+      // How far each one's own patterns reach.
+      const reachesAsFar =
+        type === "service" ||
+        (type === "user" && (grantee !== "service-key" || holdsPlatform)) ||
+        (type === "api_key" && grantee === "api-key");
+      const isOwn = (pattern: string) =>
+        reachesAsFar && giver.grants.some((wide) => plainCovers(wide, pattern));
+      // The new key stands on whoever makes it.
+      const isBounded = type !== "api_key" && grantee === "api-key";
       const isOpen = !isBounded && asked.some((text) => isPattern(text) && !isOwn(text));
       const expected = isUnknown
         ? "PERMISSION_UNKNOWN"
@@ -88,19 +90,51 @@ test("a grant is refused exactly where one of its texts stands for nothing, or f
   );
 });
 
-test("what an API key grants does not grow beyond it when the catalogue does", () => {
+/** Somebody by what their permissions come from, and what the catalogue gains later. */
+const growing = catalogues.chain((catalogue) => {
+  const all = [...catalogue.organization, ...catalogue.platform];
+  // As many as there are, by name: whoever holds those holds all that a pattern means today.
+  const texts = all.length === 0 ? patterns : fc.oneof(fc.constantFrom(...all), patterns);
+  return fc.record({
+    catalogue: fc.constant(catalogue),
+    type: fc.constantFrom("user", "api_key", "service"),
+    grants: fc.oneof(fc.constant(all), fc.array(texts, { maxLength: 4 })),
+    isOfPlatform: fc.boolean(),
+    asked: fc.array(texts, { minLength: 1, maxLength: 4 }),
+    grantee: grantees,
+    added: fc.record({ organization: fc.uniqueArray(names), platform: fc.uniqueArray(names) }),
+  });
+});
+
+const GRANTEES = { user: "role", api_key: "api-key", service: "service-key" } as const;
+
+test("what is granted does not grow beyond whoever granted it when the catalogue does", () => {
+  let passedOn = 0;
   fc.assert(
-    fc.property(grants, fc.uniqueArray(names), ({ giver, asked, grantee }, more) => {
-      const byKey = { ...giver, principal: principalOf("api_key"), grants: [...giver.permissions] };
-      const granted = outcomeOf(byKey, asked, grantee);
-      fc.pre(typeof granted !== "string");
-      const { organization, platform } = giver.catalogue;
-      const known = new Set([...organization, ...platform]);
-      const grown = { organization: [...organization, ...more.filter((name) => !known.has(name))], platform };
-      assert.ok(expandPatterns(granted, grantee, grown).isSubsetOf(giver.permissions));
+    fc.property(growing, ({ catalogue, type, grants, isOfPlatform, asked, grantee, added }) => {
+      const rightsIn = (now: Catalogue) => {
+        const byGrants = plainRights(grants, GRANTEES[type as keyof typeof GRANTEES], now);
+        return byGrants.union(new Set(type === "user" && isOfPlatform ? now.platform : []));
+      };
+      const giver = { principal: principalOf(type), grants, permissions: rightsIn(catalogue), catalogue };
+      const granted = outcomeOf(giver, asked, grantee);
+      // A new API key of a person's or an internal key's stands on them: that is its bound, whatever it was granted.
+      fc.pre(typeof granted !== "string" && (type === "api_key" || grantee !== "api-key"));
+      const known = new Set([...catalogue.organization, ...catalogue.platform]);
+      const organization = added.organization.filter((name) => !known.has(name));
+      const platform = added.platform.filter((name) => !known.has(name) && !organization.includes(name));
+      const grown = {
+        organization: [...catalogue.organization, ...organization],
+        platform: [...catalogue.platform, ...platform],
+      };
+      const reached = plainRights(granted, grantee, grown);
+      assert.ok(reached.isSubsetOf(rightsIn(grown)), `${type} gave ${granted} to a ${grantee}`);
+      passedOn +=
+        granted.some(isPattern) && reached.size > plainRights(granted, grantee, catalogue).size ? 1 : 0;
     }),
-    { numRuns: 1_000 },
+    { numRuns: 5_000 },
   );
+  assert.ok(passedOn > 10, "patterns were granted, and came to reach more");
 });
 
 test("an API key does not grant what its own patterns would spare", () => {
@@ -116,8 +150,9 @@ test("an API key does not grant what its own patterns would spare", () => {
 test("the refusal names what is unknown and what is not held, and nothing else", () => {
   const catalogue = { organization: ["a.read", "a.write", "b.read"], platform: [] };
   const metadataOf = (asked: readonly string[]) => {
+    const somebody = { ...giver(["a.read"], catalogue), grants: ["*"] };
     try {
-      return checkGrant(giver(["a.read"], catalogue), asked, "role");
+      return checkGrant(somebody, asked, "role");
     } catch (error) {
       assert.ok(error instanceof AuthError);
       return error.metadata;
@@ -132,7 +167,8 @@ test("what is granted is sorted and told once", () => {
     fc.property(catalogues, fc.array(patterns), (catalogue, asked) => {
       const all = [...catalogue.organization, ...catalogue.platform];
       const known = asked.filter((text) => plainRights([text], "service-key", catalogue).size > 0);
-      const granted = checkGrant(giver(all, catalogue), [...known, ...known], "service-key");
+      const somebody = { ...giver(all, catalogue, "service"), grants: ["*"] };
+      const granted = checkGrant(somebody, [...known, ...known], "service-key");
       assert.deepEqual(granted, [...new Set(known)].sort());
     }),
   );

@@ -31,6 +31,55 @@ export function plainRights(texts: readonly string[], grantee: Grantee, catalogu
   return rights;
 }
 
+/** Segments that no generated name has. */
+const UNHEARD_OF = ["unheard_of", "unheard_of.unseen_so_far"];
+
+/** Whether one pattern reaches all that another ever will: also names that nobody has thought of. */
+export function plainCovers(wide: string, narrow: string): boolean {
+  return UNHEARD_OF.every((segments) => plainPattern(wide)?.test(narrow.replace("*", segments)) === true);
+}
+
+/**
+ * What a request asks for of whoever holds these permissions: `allowed`, or what is wrong with it.
+ *
+ * @param all every one of which has to be held.
+ * @param any of which one has to be held, unless there is none.
+ */
+export function plainVerdict(
+  held: ReadonlySet<string>,
+  { organization, platform }: Catalogue,
+  all: readonly string[],
+  any: readonly string[],
+):
+  | "allowed"
+  | { readonly unknown: string[] }
+  | { readonly missing: string[] }
+  | { readonly missingAny: string[] } {
+  const unknown: string[] = [];
+  for (const name of [...all, ...any]) {
+    if (![...organization, ...platform].includes(name)) {
+      unknown.push(name);
+    }
+  }
+  if (unknown.length > 0) {
+    return { unknown };
+  }
+  const missing: string[] = [];
+  for (const name of all) {
+    if (!held.has(name)) {
+      missing.push(name);
+    }
+  }
+  if (missing.length > 0) {
+    return { missing };
+  }
+  let isMet = any.length === 0;
+  for (const name of any) {
+    isMet ||= held.has(name);
+  }
+  return isMet ? "allowed" : { missingAny: [...any] };
+}
+
 const segment = fc.oneof(
   fc.constantFrom("auth", "calls", "read", "write", "platform", "a", "authx"),
   fc.stringMatching(/^[a-z][a-z0-9_]{0,3}$/),

@@ -65,6 +65,7 @@ test("whatever shuts the last administrator out opens the way back in", async ()
     "update users set password_expire_time = now() where platform_role is not null",
     "update memberships set disable_time = now() where user_id in (select id from users where platform_role is not null)",
     "update memberships set accept_time = null where user_id in (select id from users where platform_role is not null)",
+    "update memberships set remove_time = now() where user_id in (select id from users where platform_role is not null)",
   ];
   for (const [turn, out] of waysOut.entries()) {
     await bootstrap(service.core, asked({ email: `before${turn}@acme.test` }));
@@ -86,6 +87,16 @@ test("a known person is made the administrator, and let in where they were shut 
   const organizationId = service.organizationId;
   const person = await addUser(service.core, { organizationId, role: "viewer", password, disabled: true });
   await bootstrap(service.core, asked({ email: person.email.toUpperCase() }));
+  const token = await service.logIn(person.email, PASSWORD);
+  const me = await service.client(AuthenticationService, { authorization: `Bearer ${token}` }).whoAmI({});
+  assert.deepEqual([me.principal?.id, me.principal?.role], [person.id, "owner"]);
+});
+
+test("a known person who had left is made the administrator, and is a member again", async () => {
+  const { organizationId } = service;
+  const person = await addUser(service.core, { organizationId, role: "viewer", password });
+  await run("update memberships set remove_time = now() where user_id = $1", [person.id]);
+  await bootstrap(service.core, asked({ email: person.email }));
   const token = await service.logIn(person.email, PASSWORD);
   const me = await service.client(AuthenticationService, { authorization: `Bearer ${token}` }).whoAmI({});
   assert.deepEqual([me.principal?.id, me.principal?.role], [person.id, "owner"]);

@@ -60,8 +60,10 @@ async function strangers(): Promise<
   const elsewhere = await addOrganization(service.core);
   const known = await add();
   const alone = await add();
+  const gone = await add();
   const { connection } = service;
   await query(connection, "delete from memberships where user_id = $1", [alone.id]);
+  await query(connection, "update memberships set remove_time = now() where user_id = $1", [gone.id]);
   const long = "x".repeat(256);
   return {
     "an unknown email": { email: "nobody@people.test" },
@@ -73,6 +75,8 @@ async function strangers(): Promise<
     "a pending membership": await add({ accepted: false }),
     "a one-time password that has ended": await add({ passwordExpireTime: new Date(Date.now() - 1_000) }),
     "a user without any membership": alone,
+    "a user who has left": gone,
+    "a user who has left with a wrong password": { ...gone, password: "wrong" },
     "an organization of somebody else": { ...known, organizationId: elsewhere },
     "an organization that does not exist": { ...known, organizationId: uuidv4() },
     "a wrong password for an organization": { ...known, password: "wrong", organizationId },
@@ -161,16 +165,24 @@ test("what is wrong besides email and password is told only to whoever knew the 
   await refusedWith("LOGIN_FAILED", logIn(email, "wrong", other));
 });
 
-test("organizations where somebody is disabled or pending are not theirs to choose from", async () => {
-  const [off, pending] = [await addOrganization(service.core), await addOrganization(service.core)];
+test("organizations where somebody is disabled, pending or gone are not theirs to choose from", async () => {
+  const [off, pending, left] = [
+    await addOrganization(service.core),
+    await addOrganization(service.core),
+    await addOrganization(service.core),
+  ];
   const { email } = await add();
   await add({ email, organizationId: off, disabled: true });
   await add({ email, organizationId: pending, accepted: false });
+  await add({ email, organizationId: left });
+  const leaving = "update memberships set remove_time = now() where organization_id = $1";
+  await query(service.connection, leaving, [left]);
   const issued = await logIn(email);
   const client = service.client(AuthenticationService, { authorization: `Bearer ${issued.accessToken}` });
   assert.equal((await client.whoAmI({})).organization?.id, service.organizationId);
   await refusedWith("LOGIN_FAILED", logIn(email, password.text, off));
   await refusedWith("LOGIN_FAILED", logIn(email, password.text, pending));
+  await refusedWith("LOGIN_FAILED", logIn(email, password.text, left));
 });
 
 test("a one-time password lets in until it ends", async () => {

@@ -12,8 +12,7 @@ import {
 import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
 import { AuthenticationService, startService, type TestService, UserService } from "../support/service.ts";
-
-type Headers = Record<string, string>;
+import { addPerson as addPersonTo, type Headers, type Person } from "./people.ts";
 
 let service: TestService;
 let password: Password;
@@ -23,22 +22,8 @@ before(async () => {
 });
 after(() => service.stop());
 
-interface Person {
-  readonly id: string;
-  readonly email: string;
-  readonly headers: Headers;
-}
-
-async function addPerson(
-  organizationId: string,
-  role: string,
-  more: Partial<UserToAdd> = {},
-): Promise<Person> {
-  const user = await addUser(service.core, { organizationId, role, password, ...more });
-  const canLogIn = (more.accepted ?? true) && !(more.disabled ?? false);
-  const token = canLogIn ? await service.logIn(user.email, password.text) : "";
-  return { ...user, headers: { authorization: `Bearer ${token}` } };
-}
+const addPerson = (of: string, role: string, more: Partial<UserToAdd> = {}): Promise<Person> =>
+  addPersonTo(service, password, of, role, more);
 
 const setDisabled = (headers: Headers, id: string, disabled: boolean | undefined, organizationId = "") =>
   service

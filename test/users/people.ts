@@ -1,0 +1,36 @@
+import { addUser, type Password, type UserToAdd } from "../access/cast.ts";
+import { reasonOf } from "../support/refusal.ts";
+import { AuthenticationService, type TestService } from "../support/service.ts";
+
+export type Headers = Record<string, string>;
+
+/** Somebody who has logged in, if they can. */
+export interface Person {
+  readonly id: string;
+  readonly email: string;
+  readonly headers: Headers;
+}
+
+export async function addPerson(
+  service: TestService,
+  password: Password,
+  organizationId: string,
+  role: string,
+  more: Partial<UserToAdd> = {},
+): Promise<Person> {
+  const user = await addUser(service.core, { organizationId, role, password, ...more });
+  const canLogIn = (more.accepted ?? true) && !(more.disabled ?? false);
+  const token = canLogIn ? await service.logIn(user.email, password.text) : "";
+  return { ...user, headers: { authorization: `Bearer ${token}` } };
+}
+
+/** What the holder of these headers may do, by a service's next decision. */
+export async function rightsOf(service: TestService, headers: Headers): Promise<string[]> {
+  const list = Object.entries(headers).map(([name, value]) => ({ name, value }));
+  const { permissions } = await service.client(AuthenticationService).authenticate({ headers: list });
+  return permissions;
+}
+
+/** Why these headers are refused, by a service's next decision; undefined where they are not. */
+export const refusalOf = (service: TestService, headers: Headers): Promise<string | undefined> =>
+  reasonOf(rightsOf(service, headers));

@@ -1,13 +1,20 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { createAuthenticate } from "./authenticate/authenticate.ts";
+import { createAuthenticate, createExplain } from "./authenticate/authenticate.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
+import { createOnce } from "./changes/once.ts";
 import { loadSigningKeys } from "./credentials/access-token/signing-keys.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
+import { createImportedKeys } from "./credentials/imported-key/imported-keys.ts";
+import { createForeignTexts } from "./credentials/imported-key/key-format.ts";
 import { type KeyHasher, loadKeyHasher } from "./credentials/key-digest.ts";
 import { createSchemes } from "./credentials/schemes.ts";
+import { SERVICE_KEY_PREFIX } from "./credentials/service-key/service-key-scheme.ts";
 import { entities } from "./entities.ts";
 import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
+import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
+import { watchHealth } from "./server/health-watch.ts";
 import { listenOnePort, type OnePort } from "./server/one-port.ts";
 import { createHandler, SERVICES } from "./server/routes.ts";
 import type { Tls } from "./server/tls-files.ts";
@@ -15,7 +22,11 @@ import type { DatabaseConnection } from "./storage/database-connection.ts";
 import { openStorage, type Storage } from "./storage/open-storage.ts";
 import { createPager } from "./storage/page.ts";
 import { createSeal, type Seal } from "./storage/seal.ts";
+import { UsageRecorder } from "./usage/usage-recorder.ts";
 import { createPasswordHasher, type PasswordHasher } from "./users/password.ts";
+
+/** How long the end may take once no call is in flight. */
+const CLOSE_MILLIS = 3_000;
 
 /** The parts that every command needs which works on the database. */
 export interface Core {
@@ -51,6 +62,8 @@ export interface App {
   announceEnd(): void;
   /** Ends the streams, which would otherwise be calls in flight for as long as their clients like. */
   endStreams(): void;
+  /** Writes down what the calls have left in memory: after the last of them, before the storage is closed. */
+  close(): Promise<void>;
 }
 
 /** Opens a database that was migrated. */
@@ -81,14 +94,20 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const signingKeys = await loadSigningKeys(storage, seal);
   const tokenVerifier = createTokenVerifier({ issuer, knownKey: (kid) => signingKeys.find(kid) });
   const liveState = createLiveState(storage);
+  const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
+  const foreignTexts = createForeignTexts([...apiKeyPrefixes, SERVICE_KEY_PREFIX]);
+  const importedKeys = createImportedKeys({ storage, liveState, keyHasher, seal, foreignTexts, log });
   const schemes = createSchemes({
     liveState,
     keyHasher,
     tokenVerifier,
-    apiKeyPrefixes: new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]),
+    apiKeyPrefixes,
+    importedKeys,
     defaultAudience: audience,
   });
 
+  const usageMeter = new UsageRecorder({ storage, log });
+  const rateLimiter = new SharedRateLimiter({ storage, log });
   const health = new HealthStatus();
   const streams = new AbortController();
   const databaseAnswers = () =>
@@ -98,12 +117,17 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     );
 
   const handler = createHandler({
-    authenticate: createAuthenticate(schemes),
+    authenticate: createAuthenticate({ schemes, usageMeter, rateLimiter }),
+    explain: createExplain(schemes),
     organizationExists: (id) => organizationExists(storage, id),
     callers,
     storage,
+    once: createOnce(storage, seal),
     pager: createPager(seal.deriveKey("page tokens")),
+    seal,
     keyHasher,
+    foreignTexts,
+    importedKeys,
     passwordHasher,
     signingKeys,
     tokenVerifier,
@@ -123,6 +147,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
 
   return {
     async listen(address) {
+      await rateLimiter.start();
       const port = await listenOnePort({
         ...address,
         handler,
@@ -131,15 +156,26 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
         onTlsRenewed: ({ certificate: { fingerprint256, validTo } }) =>
           log.info({ fingerprint256, validTo }, "new connections get the changed files of TLS"),
       });
-      for (const service of ["", ...SERVICES.map(({ typeName }) => typeName)]) {
-        health.set(service, "SERVING");
-      }
+      const services = SERVICES.map(({ typeName }) => typeName);
+      void watchHealth({ health, services, databaseAnswers, signal: streams.signal });
       return port;
     },
     announceEnd: () => health.shutdown(),
     endStreams() {
       health.endWatches();
       streams.abort();
+    },
+    async close() {
+      const timer = new AbortController();
+      const late = delay(CLOSE_MILLIS, undefined, { signal: timer.signal }).then(
+        () => log.error("what the last calls have left could not be written down in time"),
+        () => {},
+      );
+      await Promise.race([
+        Promise.all([usageMeter.close(), rateLimiter.close(), importedKeys.close()]),
+        late,
+      ]);
+      timer.abort();
     },
   };
 }

@@ -1,7 +1,8 @@
 import { parseDatabaseUrl } from "./storage/database-connection.ts";
+import { isUuid } from "./uuid.ts";
 
-/** The commands that read settings. `dev` is `npm start`. */
-export type Command = "dev" | "serve" | "migrate" | "bootstrap" | "authenticate";
+/** The commands that read settings. `dev` is `npm start`; `client` is each that talks to a running service. */
+export type Command = "dev" | "serve" | "migrate" | "bootstrap" | "client";
 
 interface Setting<Value> {
   readonly variable: string;
@@ -163,14 +164,48 @@ export const SETTINGS = {
   }),
   url: setting({
     variable: "LATCHKEY_URL",
-    about: "The service that `latchkey authenticate` asks.",
+    about: "The service that the commands of [cli.md](cli.md) talk to.",
     form: "an http or https URL without a trailing slash",
     parse: publicUrl,
     initial: "http://127.0.0.1:8080",
   }),
+  credential: setting({
+    variable: "LATCHKEY_CREDENTIAL",
+    about:
+      "The credential of those commands, unless `--credential-file` gives one. Where neither does, it is the internal key of `dev.json`, if that is about the service in question.",
+    form: "sk_…, ak_… or eyJ…: an internal key, an API key or a user's token",
+    parse: credential,
+  }),
+  organization: setting({
+    variable: "LATCHKEY_ORGANIZATION",
+    about: "The organization that those commands are about, unless `--org` names one.",
+    form: "its id, a UUID",
+    parse: organizationId,
+  }),
+  caFile: setting({
+    variable: "LATCHKEY_CA_FILE",
+    about: "The authorities that vouch for the service's certificate, in place of those that Node knows.",
+    form: "a file in PEM",
+    parse: text,
+  }),
+  clientCertificateFile: setting({
+    variable: "LATCHKEY_CLIENT_CERT_FILE",
+    about: "The certificate that those commands come with, where the service asks for one.",
+    form: "a file in PEM; not without LATCHKEY_CLIENT_KEY_FILE",
+    parse: text,
+    goesWith: "LATCHKEY_CLIENT_KEY_FILE",
+  }),
+  clientKeyFile: setting({
+    variable: "LATCHKEY_CLIENT_KEY_FILE",
+    about: "The key of that certificate.",
+    form: "a file in PEM without a passphrase; not without LATCHKEY_CLIENT_CERT_FILE",
+    parse: text,
+    goesWith: "LATCHKEY_CLIENT_CERT_FILE",
+  }),
   callerKey: setting({
     variable: "LATCHKEY_CALLER_KEY",
-    about: "The internal key with which `latchkey authenticate` presents itself.",
+    about:
+      "The internal key with which `latchkey authenticate` presents itself, in place of that credential.",
     form: "sk_…",
     parse: text,
   }),
@@ -303,6 +338,21 @@ function origin(value: string): string {
     throw new Error("holds something that is not an origin");
   }
   return value;
+}
+
+function credential(value: string): string {
+  if (!/^[\x21-\x7e]{1,4096}$/.test(value)) {
+    throw new Error("is empty, too long or holds characters that no credential has");
+  }
+  return value;
+}
+
+function organizationId(value: string): string {
+  const id = value.toLowerCase();
+  if (!isUuid(id)) {
+    throw new Error("is no UUID");
+  }
+  return id;
 }
 
 function audience(value: string): string {

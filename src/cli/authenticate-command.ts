@@ -1,22 +1,20 @@
-import { create, toJsonString } from "@bufbuild/protobuf";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createConnectTransport } from "@connectrpc/connect-node";
-import { Command, Option } from "commander";
+import { toJsonString } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import { Command } from "commander";
 import { readConfig, set } from "../config.ts";
-import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import {
-  AuthenticateRequestSchema,
   type AuthenticateResponse,
   AuthenticateResponseSchema,
   AuthenticationService,
-  type Header,
-  HeaderSchema,
-  PrincipalTypeSchema,
 } from "../gen/latchkey/v1/authentication_pb.ts";
-import { CommandError } from "./failure.ts";
-
-/** What the process ends with, for scripts. */
-const REFUSED = 2;
+import { CallError } from "./call-error.ts";
+import { readIdentity } from "./credential-source.ts";
+import { withExample } from "./example.ts";
+import { write } from "./output.ts";
+import { type QuestionOptions, REFUSED, readQuestion, withQuestionOptions } from "./question-options.ts";
+import { connect, type Service } from "./service.ts";
+import { type ServiceOptions, withServiceOptions } from "./service-options.ts";
+import { shownDecision, shownRefusal } from "./shown-decision.ts";
 
 /** What the service says of the credential, rather than of the question or of itself. */
 const REFUSALS: ReadonlySet<Code> = new Set([
@@ -25,110 +23,61 @@ const REFUSALS: ReadonlySet<Code> = new Set([
   Code.InvalidArgument,
 ]);
 
-interface Options {
-  readonly header: readonly string[];
-  readonly require: readonly string[];
-  readonly organization: string;
-  readonly audience: string;
-  readonly clientAddress: string;
-  readonly json: boolean;
-}
-
 export function authenticateCommand(): Command {
-  const collect = (value: string, list: readonly string[]) => [...list, value];
-  return new Command("authenticate")
-    .description("ask a running service (LATCHKEY_URL) about the headers of a request")
-    .addOption(
-      new Option("-H, --header <'Name: value'>", "a header, as curl takes it; again for more")
-        .argParser(collect)
-        .default([], "none"),
-    )
-    .addOption(
-      new Option("--require <permission>", "a permission that must be held; again for more")
-        .argParser(collect)
-        .default([], "none"),
-    )
-    .option("--organization <id>", "the organization that the request is about", "")
-    .option("--audience <audience>", "the audience that a token must be for", "")
-    .option("--client-address <address>", "the address that the request came from", "")
-    .option("--json", "print the whole answer as JSON", false)
+  const command = withServiceOptions(withQuestionOptions(new Command("authenticate")))
+    .description("ask a running service about the headers of a request")
     .addHelpText(
       "after",
       "\nEnds with 0 where the credential is good, 2 where it is refused, 1 where nobody could tell.",
     )
     .action(run);
+  return withExample(command, "latchkey authenticate -H @headers.txt --require calls.read");
 }
 
-async function run(options: Options): Promise<void> {
-  const config = readConfig(process.env, "authenticate");
-  const request = create(AuthenticateRequestSchema, {
-    headers: options.header.map(readHeader),
-    requiredPermissions: [...options.require],
-    organizationId: options.organization,
-    audience: options.audience,
-    clientAddress: options.clientAddress,
-  });
-  const transport = createConnectTransport({
-    baseUrl: set(config.url),
-    httpVersion: "1.1",
-    defaultTimeoutMs: 10_000,
-  });
-  const client = createClient(AuthenticationService, transport);
-  const caller = config.callerKey === undefined ? {} : { "x-internal-key": config.callerKey };
+async function run(options: ServiceOptions & QuestionOptions): Promise<void> {
+  const service = await openAsCaller(options);
+  const request = await readQuestion(options);
   try {
-    print(await client.authenticate(request, { headers: caller }), options.json);
+    await print(
+      await service.call(AuthenticationService.method.authenticate, request),
+      options.json ?? false,
+    );
   } catch (error) {
-    reportRefusal(ConnectError.from(error), options.json);
+    await reportRefusal(error, options.json ?? false);
   }
 }
 
-/** As curl reads it: the name up to the first colon. */
-function readHeader(text: string): Header {
-  const colon = text.indexOf(":");
-  if (colon < 1) {
-    throw new CommandError("-H takes 'Name: value'; what was given has no name before a colon");
-  }
-  return create(HeaderSchema, { name: text.slice(0, colon), value: text.slice(colon + 1).trimStart() });
+/** As the service that would ask: by its own key, if there is one, else as every command. */
+async function openAsCaller(options: ServiceOptions): Promise<Service> {
+  const config = readConfig(process.env, "client");
+  const identity =
+    config.callerKey === undefined
+      ? await readIdentity(options, config)
+      : { url: options.url ?? set(config.url), headers: { "x-internal-key": config.callerKey } };
+  return await connect(identity, options, config, "platform");
 }
 
-function print(response: AuthenticateResponse, asJson: boolean): void {
-  if (asJson) {
-    process.stdout.write(`${toJsonString(AuthenticateResponseSchema, response, { prettySpaces: 2 })}\n`);
-    return;
-  }
-  const { principal, organization, credential, permissions } = response;
-  const kind = PrincipalTypeSchema.value[principal?.type ?? 0]?.localName.toLowerCase();
-  const rows = [
-    [
-      "principal",
-      `${kind} ${principal?.id} ${[principal?.displayName, principal?.email].filter(Boolean).join(" ")}`,
-    ],
-    ...(principal?.role ? [["role", principal.role]] : []),
-    ["organization", organization ? `${organization.name} (${organization.id})` : "all of them"],
-    ["permissions", permissions.join(" ") || "none"],
-    ["credential", credential?.id ?? ""],
-  ];
-  process.stdout.write(`${rows.map(([name = "", value]) => `${name.padEnd(14)}${value}`).join("\n")}\n`);
+async function print(response: AuthenticateResponse, asJson: boolean): Promise<void> {
+  await write(
+    asJson
+      ? `${toJsonString(AuthenticateResponseSchema, response, { prettySpaces: 2 })}\n`
+      : shownDecision(response),
+  );
 }
 
 /** A decision goes to standard output with exit code 2; a fault is thrown. */
-function reportRefusal(error: ConnectError, asJson: boolean): void {
-  const [info] = error.findDetails(ErrorInfoSchema);
-  if (info === undefined || !REFUSALS.has(error.code) || info.reason === "REQUEST_INVALID") {
-    throw new CommandError(
-      info === undefined
-        ? `the service did not answer: ${error.rawMessage}`
-        : `${info.reason}: ${error.rawMessage}`,
-    );
+async function reportRefusal(error: unknown, asJson: boolean): Promise<void> {
+  if (!(error instanceof CallError) || !REFUSALS.has(error.code) || error.reason === undefined) {
+    throw error;
   }
-  const { reason, metadata } = info;
-  const told = { code: Code[error.code].toLowerCase(), reason, message: error.rawMessage, metadata };
-  process.stdout.write(
-    asJson
-      ? `${JSON.stringify(told, undefined, 2)}\n`
-      : `refused       ${reason}: ${error.rawMessage}\n${Object.entries(metadata)
-          .map(([name, value]) => `${name.padEnd(14)}${value}\n`)
-          .join("")}`,
-  );
+  const { code, reason, said: message, metadata } = error;
+  if (reason === "REQUEST_INVALID") {
+    throw error;
+  }
+  // Before anything is written: that nobody reads it does not make it good.
   process.exitCode = REFUSED;
+  const told = { code: Code[code].toLowerCase(), reason, message, metadata };
+  await write(
+    asJson ? `${JSON.stringify(told, undefined, 2)}\n` : shownRefusal({ reason, message, metadata }),
+  );
 }

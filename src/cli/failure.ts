@@ -7,11 +7,6 @@ import { DatabaseUnusable } from "../storage/migrate.ts";
 import { SealBroken } from "../storage/seal.ts";
 import { BootstrapRefused } from "../users/bootstrap.ts";
 
-/** A command cannot go on; the message is for a person. */
-export class CommandError extends Error {
-  override readonly name = "CommandError";
-}
-
 const LISTEN_FAULTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "is in use: stop what listens there, or set LATCHKEY_PORT to another",
   EACCES: "needs rights that this user lacks: set LATCHKEY_PORT to 1024 or more",
@@ -28,7 +23,6 @@ export function explainFailure(error: unknown): string[] {
     return ["LATCHKEY_ENCRYPTION_KEY is not the key that this database's secrets were encrypted under"];
   }
   if (
-    error instanceof CommandError ||
     error instanceof BootstrapRefused ||
     error instanceof DatabaseUnusable ||
     error instanceof EmbeddedPostgresError ||

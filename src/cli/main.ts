@@ -1,29 +1,55 @@
-import { Command } from "commander";
-import { authenticateCommand } from "./authenticate-command.ts";
-import { bootstrapCommand } from "./bootstrap-command.ts";
-import { devCommand } from "./dev-command.ts";
-import { explainFailure } from "./failure.ts";
-import { migrateCommand } from "./migrate-command.ts";
-import { serveCommand } from "./serve-command.ts";
+import { CommanderError } from "commander";
+import { CommandError } from "./command-error.ts";
+import { OutputClosed, write } from "./output.ts";
+import { buildProgram } from "./program.ts";
+
+/** A command that was refused, or failed. */
+const FAILED = 1;
+/** What was typed is no command, or not all of one. */
+const MISUSED = 2;
+/** Commands whose own answer is told by 2. */
+const DECIDES: ReadonlySet<string> = new Set(["authenticate", "explain"]);
 
 /** The command line. Sets the process's exit code; what went wrong is told on standard error. */
 export async function main(argv: readonly string[]): Promise<void> {
-  const program = new Command("latchkey")
-    .description("Auth-as-a-service: raw headers in; principal, organization and permissions out.")
-    .showHelpAfterError("(latchkey --help lists the commands)")
-    .addCommand(devCommand())
-    .addCommand(serveCommand())
-    .addCommand(migrateCommand())
-    .addCommand(bootstrapCommand())
-    .addCommand(authenticateCommand());
+  // Told to whoever writes; without somebody who listens it would end the process.
+  process.stdout.on("error", () => {});
+  process.stderr.on("error", () => {});
+  const [, , name = ""] = argv;
   try {
+    const program = await buildProgram(name);
     await program.parseAsync(argv);
+    // All of it, before the end.
+    await write("");
   } catch (error) {
-    for (const line of explainFailure(error)) {
-      process.stderr.write(`latchkey: ${line}\n`);
-    }
-    process.exitCode = 1;
+    process.exitCode = await report(error, name, process.exitCode ?? 0);
   }
   // Nothing that is still open, such as a connection whose other end is silent, keeps a command from ending.
   process.exit();
+}
+
+/** @returns the exit code; `before` is what the command has set. */
+async function report(error: unknown, name: string, before: number | string): Promise<number | string> {
+  if (error instanceof OutputClosed) {
+    // Whoever reads has seen enough: that is no failure.
+    return before;
+  }
+  if (error instanceof CommanderError) {
+    // Told already. Help that was asked for is no fault.
+    return error.exitCode === 0 ? 0 : DECIDES.has(name) ? FAILED : MISUSED;
+  }
+  for (const line of await linesOf(error)) {
+    process.stderr.write(`latchkey: ${line}\n`);
+  }
+  return FAILED;
+}
+
+/** What only the service itself can meet is known where the service is: that is loaded for nothing else. */
+async function linesOf(error: unknown): Promise<string[]> {
+  if (error instanceof CommandError) {
+    const { redact } = await import("../server/log.ts");
+    return [redact(error.message)];
+  }
+  const { explainFailure } = await import("./failure.ts");
+  return explainFailure(error);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CommandError } from "./failure.ts";
+import { CommandError } from "./command-error.ts";
 import { writePrivateFile } from "./private-file.ts";
 
 const FILE = "encryption.key";

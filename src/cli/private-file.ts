@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { open, rename } from "node:fs/promises";
-import { CommandError } from "./failure.ts";
+import { CommandError } from "./command-error.ts";
 
 /** Writes a file that only its owner can read: all of it or nothing, also where the power fails. */
 export async function writePrivateFile(path: string, content: string): Promise<void> {

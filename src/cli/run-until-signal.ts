@@ -37,6 +37,7 @@ export async function runUntilSignal(app: App, options: RunOptions, log: Logger)
   await delay(options.noticeMillis);
   app.endStreams();
   await port.close(options.drainMillis);
+  await app.close();
   log.info("stopped");
   if (fault !== undefined) {
     throw fault;

@@ -1,6 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
@@ -17,22 +15,13 @@ import { Organization } from "../organizations/organization-entity.ts";
 import { LOCKS } from "../storage/locks.ts";
 import { canonical } from "../users/canonical.ts";
 import { makeAdministrator } from "../users/make-administrator.ts";
-import { CommandError } from "./failure.ts";
+import { CommandError } from "./command-error.ts";
+import { type DevCredentials, devCredentialsPath, readDevCredentials } from "./dev-credentials.ts";
 import { writePrivateFile } from "./private-file.ts";
 
 const ORGANIZATION = "acme";
 const EMAIL = "admin@acme.test";
 const NAME = "development";
-
-/** What `dev.json` holds. */
-export interface DevCredentials {
-  readonly url: string;
-  readonly organizationId: string;
-  readonly email: string;
-  readonly password: string;
-  readonly apiKey: string;
-  readonly internalKey: string;
-}
 
 export interface SeededDevelopment {
   readonly credentials: DevCredentials;
@@ -50,10 +39,10 @@ export async function seedDevelopment(
   core: Core,
   options: { readonly directory: string; readonly url: string; readonly apiKeyPrefix: string },
 ): Promise<SeededDevelopment> {
-  const path = join(options.directory, "dev.json");
+  const path = devCredentialsPath(options.directory);
   return await mutate(core.storage, { type: "operator", id: "npm start" }, async (em) => {
     await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.seedDevelopment]);
-    const kept = await readCredentials(path);
+    const kept = await readDevCredentials(path);
     const existing = await em.findOne(Organization, { nameKey: canonical(ORGANIZATION) });
     const credentials: DevCredentials = {
       url: options.url,
@@ -80,28 +69,6 @@ export async function seedDevelopment(
     const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
     return { result, event, tags };
   });
-}
-
-async function readCredentials(path: string): Promise<DevCredentials | undefined> {
-  let content: string;
-  try {
-    content = await readFile(path, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") {
-      return undefined;
-    }
-    throw new CommandError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
-  }
-  try {
-    const { url, organizationId, email, password, apiKey, internalKey } = JSON.parse(content);
-    const values = { url, organizationId, email, password, apiKey, internalKey };
-    if (Object.values(values).every((value) => typeof value === "string")) {
-      return values;
-    }
-  } catch {
-    // Told below, like any other content that is not ours.
-  }
-  throw new CommandError(`${path} does not hold what was written there; remove it to have new credentials`);
 }
 
 async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<readonly Tag[]> {

@@ -85,6 +85,7 @@ async function decisionOf(parts: AccessParts, values: ContextValues): Promise<De
     headers: values.get(rawHeadersKey),
     clientAddress: values.get(peerAddressKey),
     requiredPermissions: [],
+    anyPermissions: [],
     organizationId: "",
     callerOrganizationId: "",
     audience: "",

@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { AuthError, type Reason } from "../errors.ts";
-import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { isStorageFault } from "../storage/storage-error.ts";
 import { faultKey } from "./call-context.ts";
 
@@ -56,6 +57,12 @@ function translate(thrown: unknown): AuthError | ConnectError {
 function toConnectError(error: AuthError): ConnectError {
   const translated = new ConnectError(error.message, CODES[error.code]);
   translated.details.push(errorInfo(error.reason, error.metadata));
+  if (error.retryAfterMillis !== undefined) {
+    const retryDelay = durationFromMs(error.retryAfterMillis);
+    translated.details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
+    // RFC 9110 section 10.2.3, for clients that look no further. Whole seconds are all that it can say.
+    translated.metadata.set("retry-after", String(Math.ceil(error.retryAfterMillis / 1000)));
+  }
   return translated;
 }
 

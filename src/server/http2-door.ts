@@ -7,7 +7,7 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { NodeHandler } from "./node-handler.ts";
-import { destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { type Calls, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 
 /** Serves the connections of a port that speak HTTP/2. */
 export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
@@ -26,22 +26,25 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
   });
 
   server.on("request", (request, response) => {
-    // Node enforces maxHeaderListSize only on a client that has acknowledged our SETTINGS.
-    if (headerListSize(request.rawHeaders) > limits.maxHeaderBytes) response.writeHead(431).end();
-    else void handler(request, response);
+    // Not before all that has come is read: what its client takes back in the same breath costs no call.
+    setImmediate(() => {
+      if (request.stream.closed) return;
+      // Node enforces maxHeaderListSize only on a client that has acknowledged our SETTINGS.
+      if (headerListSize(request.rawHeaders) > limits.maxHeaderBytes) response.writeHead(431).end();
+      else void handler(request, response);
+    });
   });
   server.on("connect", (_request: Http2ServerRequest, response: Http2ServerResponse) => {
     response.writeHead(501).end();
   });
 
-  function watch(session: ServerHttp2Session, socket: Socket): void {
-    let calls = 0;
+  function watch(session: ServerHttp2Session, socket: Socket, calls: Calls): void {
     sessions.add(session);
     let asked = false;
     const idle = setTimeout(() => {
       // A client that has been asked to go and is still here does not even read.
-      if (calls === 0 && asked) return socket.destroy();
-      if (calls === 0) {
+      if (calls.count === 0 && asked) return socket.destroy();
+      if (calls.count === 0) {
         asked = true;
         session.close();
       }
@@ -54,7 +57,8 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
     // What a client does to its own connection is no news either.
     session.on("error", () => {});
     session.on("stream", (stream) => {
-      calls += 1;
+      const isTooMany = calls.isFull;
+      calls.began();
       // Who reads nothing does not read RST_STREAM either, and Node keeps the stream until that is sent.
       const insist = () => destroyAfter(socket, limits.stallMs, stream);
       const cancel = () => {
@@ -66,20 +70,29 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
       const late = setTimeout(() => {
         if (!stream.state.remoteClose) cancel();
       }, limits.requestMs);
+      // Not stream.setTimeout(): where the session has failed, it holds on to the stream until it runs out.
+      let waits = false;
+      const stall = setInterval(() => {
+        if (waits) cancel();
+        waits = stream.writableLength > 0;
+      }, limits.stallMs);
+      stream.on("drain", () => {
+        waits = false;
+      });
       stream.once("close", () => {
         clearTimeout(late);
-        calls -= 1;
+        clearInterval(stall);
+        calls.ended();
         idle.refresh();
       });
-      stream.setTimeout(limits.stallMs, () => {
-        if (stream.writableLength > 0) cancel();
-      });
+      // RFC 9113 §8.7: the client may send it again.
+      if (isTooMany) stream.close(http2Constants.NGHTTP2_REFUSED_STREAM);
     });
   }
 
   return {
-    accept(socket: Socket): void {
-      server.once("session", (session) => watch(session, socket));
+    accept(socket: Socket, calls: Calls): void {
+      server.once("session", (session) => watch(session, socket, calls));
       server.emit("connection", socket);
     },
     /**

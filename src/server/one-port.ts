@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { http1Door } from "./http1-door.ts";
 import { http2Door } from "./http2-door.ts";
 import { contained, type NodeHandler } from "./node-handler.ts";
-import { defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { countCalls, defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 import { tlsDoor } from "./tls-door.ts";
 import type { Tls } from "./tls-files.ts";
 
@@ -50,8 +50,10 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const http2 = http2Door(handler, limits);
   const onRenewed = options.onTlsRenewed ?? (() => {});
   const tls = options.tls && tlsDoor(options.tls, limits.decideMs, { onRenewed, onFault: onError });
+  /** Who has gone longest without a call's beginning or end stands first. */
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
+  const callsOf = countCalls(limits);
 
   const watchEnd = (socket: Socket) => {
     // A reset is no news: 'close' follows it. Without a listener it would end the process.
@@ -61,20 +63,21 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
 
   // TCP's keep-alive finds the peers that vanished while a call was in flight.
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
-  server.maxConnections = limits.maxConnections;
   server.on("connection", (socket) => {
+    makeRoom(sockets, limits.maxConnections);
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     watchEnd(socket);
-    // The oldest goes, not the newest: who speaks decides within a round trip, who floods stays silent.
-    const [oldest] = undecided;
-    if (oldest !== undefined && undecided.size >= limits.maxUndecided) oldest.destroy();
+    makeRoom(undecided, limits.maxUndecided);
     undecided.add(socket);
     socket.once("close", () => undecided.delete(socket));
     const decided = (stream: Socket, isHttp2: boolean) => {
       undecided.delete(socket);
       if (stream !== socket) watchEnd(stream);
-      (isHttp2 ? http2 : http1).accept(stream);
+      const calls = callsOf(() => {
+        if (sockets.delete(socket)) sockets.add(socket);
+      });
+      (isHttp2 ? http2 : http1).accept(stream, calls);
     };
     if (tls === undefined) decideProtocol(socket, limits.decideMs, decided);
     else tls.accept(socket, decided);
@@ -108,6 +111,17 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
       return closed.finally(() => clearTimeout(cut));
     },
   };
+}
+
+/**
+ * The oldest goes, not the newest: who calls does so within a round trip, who floods stays silent, and who is
+ * turned away cannot call at all.
+ */
+function makeRoom(sockets: Set<Socket>, most: number): void {
+  const [oldest] = sockets;
+  if (oldest === undefined || sockets.size < most) return;
+  oldest.destroy();
+  sockets.delete(oldest);
 }
 
 /** RFC 9113 §3.4 */

@@ -2,9 +2,14 @@ import { createValidator } from "@bufbuild/protovalidate";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import type { Logger } from "pino";
+import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
+import { createIdempotently } from "../changes/idempotent-service.ts";
+import type { Once } from "../changes/once.ts";
 import { TokenServiceImpl, type TokenServiceParts } from "../credentials/access-token/token-service.ts";
 import { ApiKeyServiceImpl } from "../credentials/api-key/api-key-service.ts";
+import type { ImportedKeys } from "../credentials/imported-key/imported-keys.ts";
+import type { ForeignTexts } from "../credentials/imported-key/key-format.ts";
 import type { KeyHasher } from "../credentials/key-digest.ts";
 import { ServiceKeyServiceImpl } from "../credentials/service-key/service-key-service.ts";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
@@ -12,26 +17,30 @@ import { ApiKeyService } from "../gen/latchkey/v1/api_key_pb.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";
 import { OrganizationService } from "../gen/latchkey/v1/organization_pb.ts";
 import { file_latchkey_v1_reason } from "../gen/latchkey/v1/reason_pb.ts";
+import { RoleService } from "../gen/latchkey/v1/role_pb.ts";
 import { ServiceKeyService } from "../gen/latchkey/v1/service_key_pb.ts";
 import { TokenService } from "../gen/latchkey/v1/token_pb.ts";
 import { UserService } from "../gen/latchkey/v1/user_pb.ts";
 import { type HealthStatus, healthRoutes } from "../grpc-health/index.ts";
 import { reflectionRoutes } from "../grpc-reflection/index.ts";
 import { OrganizationServiceImpl } from "../organizations/organization-service.ts";
+import { RoleServiceImpl } from "../permissions/role-service.ts";
 import type { Pager } from "../storage/page.ts";
+import type { Seal } from "../storage/seal.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
-import { createCallLogInterceptor } from "./call-log-interceptor.ts";
+import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
 import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
 import { withCors } from "./cors.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
 import { type HttpPages, servePage } from "./http-pages.ts";
+import { createServeLarge } from "./large-messages.ts";
 import type { NodeHandler } from "./node-handler.ts";
 import { wireAdapter } from "./wire-adapter.ts";
 
-/** One message, as it is sent and as it is decompressed. */
+/** One message, as it is sent and as it is decompressed; but see large-messages.ts. */
 const MOST_MESSAGE_BYTES = 64 * 1024;
 
 /** Latchkey's own services. */
@@ -41,12 +50,18 @@ export const SERVICES = [
   ApiKeyService,
   OrganizationService,
   UserService,
+  RoleService,
   ServiceKeyService,
 ];
 
 export interface RouteParts extends AccessParts, TokenServiceParts {
+  readonly explain: Explain;
+  readonly once: Once;
   readonly pager: Pager;
+  readonly seal: Seal;
   readonly keyHasher: KeyHasher;
+  readonly foreignTexts: ForeignTexts;
+  readonly importedKeys: ImportedKeys;
   readonly apiKeyPrefix: string;
   readonly health: HealthStatus;
   readonly pages: HttpPages;
@@ -59,14 +74,20 @@ export interface RouteParts extends AccessParts, TokenServiceParts {
 
 /** Everything that the port answers. */
 export function createHandler(parts: RouteParts): NodeHandler {
-  const shared = { ...parts, actorOf, callerOf, prefix: parts.apiKeyPrefix };
+  const idempotently = createIdempotently({ ...parts, actorOf });
+  const shared = { ...parts, actorOf, callerOf, idempotently, prefix: parts.apiKeyPrefix };
+
+  const serveLarge = createServeLarge(parts);
 
   const routes = (router: ConnectRouter) => {
     router.service(AuthenticationService, new AuthenticationServiceImpl(shared));
     router.service(TokenService, new TokenServiceImpl(shared));
-    router.service(ApiKeyService, new ApiKeyServiceImpl(shared));
+    const apiKeys = new ApiKeyServiceImpl(shared);
+    router.service(ApiKeyService, apiKeys);
+    serveLarge(router, ApiKeyService.method.importApiKeys, apiKeys.importApiKeys.bind(apiKeys));
     router.service(OrganizationService, new OrganizationServiceImpl(shared));
     router.service(UserService, new UserServiceImpl(shared));
+    router.service(RoleService, new RoleServiceImpl(shared));
     router.service(ServiceKeyService, new ServiceKeyServiceImpl(shared));
     healthRoutes(parts.health)(router);
     // Last: it tells of everything that is served, and of what errors carry.
@@ -88,6 +109,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
       createValidateInterceptor({ validator: createValidator({ failFast: true }) }),
     ],
     contextValues: contextValuesOf,
+    onRefused: createRefusalLog(parts.log),
     fallback: (request, response) => {
       servePage(parts.pages, request, response).catch((error: unknown) => {
         parts.log.error({ err: error }, "a page failed");

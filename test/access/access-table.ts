@@ -32,95 +32,161 @@ export const CODES: Readonly<Record<string, string>> = {
   none: "NOT_FOUND",
   login: "LOGIN_FAILED",
   bad: "API_KEY_INVALID",
+  req: "REQUEST_INVALID",
+  owner: "OWNER_UNKNOWN",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
 };
 
 const TABLE = `
-call                               nobody  key     key+   agent   viewer  member  admin  owner  other  platform  sk       sk@acme  sk:name  sk:platform  sk:none
-Authenticate subject=acme          c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     other  c:perm    ok       ok       ok       c:perm       c:perm
-Authenticate subject=globex        c:-     c:perm  other  c:perm  c:perm  c:perm  other  other  ok     c:perm    ok       other    ok       c:perm       c:perm
-Authenticate subject=internal      c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
-Authenticate subject=garbage       c:-     c:perm  bad    c:perm  c:perm  c:perm  bad    bad    bad    c:perm    bad      bad      bad      c:perm       c:perm
-WhoAmI                             -       ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-IssueToken                         ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-IssueToken org=acme                ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-IssueToken org=globex              login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
-IssueToken org=missing             login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
-RevokeToken                        ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-CreateApiKey                       -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
-CreateApiKey org=acme              -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
-CreateApiKey org=globex            -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm
-CreateApiKey org=missing           -       other   other  other   other   other   other  other  other  other     nowhere  two      nowhere  perm         perm
-GetApiKey id=acme                  -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
-GetApiKey id=globex                -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
-GetApiKey id=missing               -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
-ListApiKeys                        -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
-ListApiKeys org=acme               -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
-ListApiKeys org=globex             -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
-ListApiKeys org=missing            -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-RevokeApiKey id=acme               -       perm    ok     perm    perm    perm    ok     ok     none   ok        ok       ok       ok       ok           perm
-RevokeApiKey id=globex             -       perm    none   perm    perm    perm    none   none   ok     ok        ok       none     ok       ok           perm
-RevokeApiKey id=missing            -       perm    none   perm    perm    perm    none   none   none   none      none     none     none     none         perm
-CreateOrganization                 -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-GetOrganization id=acme            -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
-GetOrganization id=globex          -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
-GetOrganization id=missing         -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
-ListOrganizations                  -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-UpdateOrganization id=acme         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-UpdateOrganization id=globex       -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-UpdateOrganization id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
-CreateUser                         -       perm    held   perm    perm    perm    ok     ok     ok     ok        which    ok       which    which        perm
-CreateUser org=acme                -       perm    held   perm    perm    perm    ok     ok     other  ok        ok       ok       held     held         perm
-CreateUser org=globex              -       other   other  other   other   other   other  other  ok     ok        ok       two      held     held         perm
-CreateUser org=missing             -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-GetUser id=acme                    -       perm    ok     perm    ok      ok      ok     ok     none   none      which    ok       which    which        perm
-GetUser id=acme org=acme           -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
-GetUser id=acme org=globex         -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
-GetUser id=acme org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-GetUser id=globex                  -       perm    none   perm    none    none    none   none   ok     none      which    none     which    which        perm
-GetUser id=globex org=acme         -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
-GetUser id=globex org=globex       -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
-GetUser id=globex org=missing      -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-GetUser id=missing                 -       perm    none   perm    none    none    none   none   none   none      which    none     which    which        perm
-GetUser id=missing org=acme        -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
-GetUser id=missing org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
-GetUser id=missing org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-GetUser id=self                    -       perm    none   ok      ok      ok      ok     ok     ok     ok        which    none     which    which        perm
-GetUser id=self org=acme           -       perm    none   ok      ok      ok      ok     ok     other  none      none     none     none     none         perm
-GetUser id=self org=globex         -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
-GetUser id=self org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-ListUsers                          -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
-ListUsers org=acme                 -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
-ListUsers org=globex               -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
-ListUsers org=missing              -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-UpdateUser id=acme                 -       perm    ok     perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm
-UpdateUser id=acme org=acme        -       perm    ok     perm    perm    perm    ok     ok     other  ok        ok       ok       ok       ok           perm
-UpdateUser id=acme org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
-UpdateUser id=acme org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-UpdateUser id=globex               -       perm    none   perm    perm    perm    none   none   ok     none      which    none     which    which        perm
-UpdateUser id=globex org=acme      -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
-UpdateUser id=globex org=globex    -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
-UpdateUser id=globex org=missing   -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-UpdateUser id=missing              -       perm    none   perm    perm    perm    none   none   none   none      which    none     which    which        perm
-UpdateUser id=missing org=acme     -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
-UpdateUser id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
-UpdateUser id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-UpdateUser id=self                 -       perm    none   perm    perm    perm    ok     ok     ok     ok        which    none     which    which        perm
-UpdateUser id=self org=acme        -       perm    none   perm    perm    perm    ok     ok     other  none      none     none     none     none         perm
-UpdateUser id=self org=globex      -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
-UpdateUser id=self org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
-ChangePassword                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-CreateServiceKey                   -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-ListServiceKeys                    -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-RevokeServiceKey id=known          -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
-RevokeServiceKey id=missing        -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
-Check                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-List                               ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-Watch                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-ServerReflectionInfo               ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-ServerReflectionInfo(v1alpha)      ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+call                                     nobody  key     key+   agent   viewer  member  admin  owner  other  platform  sk       sk@acme  sk:name  sk:platform  sk:none
+Authenticate subject=acme                c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     other  c:perm    ok       ok       ok       c:perm       c:perm
+Authenticate subject=globex              c:-     c:perm  other  c:perm  c:perm  c:perm  other  other  ok     c:perm    ok       other    ok       c:perm       c:perm
+Authenticate subject=internal            c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
+Authenticate subject=garbage             c:-     c:perm  bad    c:perm  c:perm  c:perm  bad    bad    bad    c:perm    bad      bad      bad      c:perm       c:perm
+Explain subject=acme                     -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm
+Explain subject=globex                   -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm
+Explain subject=internal                 -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm
+Explain subject=garbage                  -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm
+WhoAmI                                   -       ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken                               ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken org=acme                      ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+IssueToken org=globex                    login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+IssueToken org=missing                   login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+RevokeToken                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+CreateApiKey                             -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
+CreateApiKey org=acme                    -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
+CreateApiKey org=globex                  -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm
+CreateApiKey org=missing                 -       other   other  other   other   other   other  other  other  other     nowhere  two      nowhere  perm         perm
+GetApiKey id=acme                        -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
+GetApiKey id=globex                      -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+GetApiKey id=missing                     -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
+ListApiKeys                              -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListApiKeys org=acme                     -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListApiKeys org=globex                   -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListApiKeys org=missing                  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeApiKey id=acme                     -       perm    ok     perm    perm    perm    ok     ok     none   ok        ok       ok       ok       ok           perm
+RevokeApiKey id=globex                   -       perm    none   perm    perm    perm    none   none   ok     ok        ok       none     ok       ok           perm
+RevokeApiKey id=missing                  -       perm    none   perm    perm    perm    none   none   none   none      none     none     none     none         perm
+UpdateApiKey id=acme                     -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       ok       perm         perm
+UpdateApiKey id=globex                   -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     ok       perm         perm
+UpdateApiKey id=missing                  -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+RotateApiKey id=acme                     -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       held     perm         perm
+RotateApiKey id=globex                   -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     held     perm         perm
+RotateApiKey id=missing                  -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+CancelRotation id=acme                   -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       held     perm         perm
+CancelRotation id=globex                 -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     held     perm         perm
+CancelRotation id=missing                -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+FinishRotation id=acme                   -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       ok       perm         perm
+FinishRotation id=globex                 -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     ok       perm         perm
+FinishRotation id=missing                -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+RevokeOwnApiKey                          ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ImportApiKeys                            -       perm    perm   perm    perm    perm    perm   perm   perm   req       req      req      req      perm         perm
+ImportApiKeys org=acme                   -       perm    perm   perm    perm    perm    perm   perm   perm   owner     ok       ok       ok       perm         perm
+ImportApiKeys org=globex                 -       perm    perm   perm    perm    perm    perm   perm   perm   owner     ok       two      ok       perm         perm
+ImportApiKeys org=missing                -       perm    perm   perm    perm    perm    perm   perm   perm   owner     nowhere  two      nowhere  perm         perm
+GetApiKeyUsage id=acme                   -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
+GetApiKeyUsage id=globex                 -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+GetApiKeyUsage id=missing                -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
+CreateOrganization                       -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+GetOrganization id=acme                  -       perm    ok     perm    ok      ok      ok     ok     none   ok        ok       ok       ok       ok           perm
+GetOrganization id=globex                -       perm    none   perm    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+GetOrganization id=missing               -       perm    none   perm    none    none    none   none   none   none      none     none     none     none         perm
+ListOrganizations                        -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=acme               -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=globex             -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateOrganization id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+CreateUser                               -       perm    held   perm    perm    perm    ok     ok     ok     ok        which    ok       which    which        perm
+CreateUser org=acme                      -       perm    held   perm    perm    perm    ok     ok     other  ok        ok       ok       held     held         perm
+CreateUser org=globex                    -       other   other  other   other   other   other  other  ok     ok        ok       two      held     held         perm
+CreateUser org=missing                   -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=acme                          -       perm    ok     perm    ok      ok      ok     ok     none   none      which    ok       which    which        perm
+GetUser id=acme org=acme                 -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+GetUser id=acme org=globex               -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+GetUser id=acme org=missing              -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=globex                        -       perm    none   perm    none    none    none   none   ok     none      which    none     which    which        perm
+GetUser id=globex org=acme               -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
+GetUser id=globex org=globex             -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+GetUser id=globex org=missing            -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=missing                       -       perm    none   perm    none    none    none   none   none   none      which    none     which    which        perm
+GetUser id=missing org=acme              -       perm    none   perm    none    none    none   none   other  none      none     none     none     none         perm
+GetUser id=missing org=globex            -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+GetUser id=missing org=missing           -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+GetUser id=self                          -       perm    none   ok      ok      ok      ok     ok     ok     ok        which    none     which    which        perm
+GetUser id=self org=acme                 -       perm    none   ok      ok      ok      ok     ok     other  none      none     none     none     none         perm
+GetUser id=self org=globex               -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
+GetUser id=self org=missing              -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListUsers                                -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListUsers org=acme                       -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListUsers org=globex                     -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListUsers org=missing                    -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=acme                       -       perm    ok     perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm
+UpdateUser id=acme org=acme              -       perm    ok     perm    perm    perm    ok     ok     other  ok        ok       ok       ok       ok           perm
+UpdateUser id=acme org=globex            -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+UpdateUser id=acme org=missing           -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=globex                     -       perm    none   perm    perm    perm    none   none   ok     none      which    none     which    which        perm
+UpdateUser id=globex org=acme            -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+UpdateUser id=globex org=globex          -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+UpdateUser id=globex org=missing         -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=missing                    -       perm    none   perm    perm    perm    none   none   none   none      which    none     which    which        perm
+UpdateUser id=missing org=acme           -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+UpdateUser id=missing org=globex         -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+UpdateUser id=missing org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+UpdateUser id=self                       -       perm    none   perm    perm    perm    ok     ok     ok     ok        which    none     which    which        perm
+UpdateUser id=self org=acme              -       perm    none   perm    perm    perm    ok     ok     other  none      none     none     none     none         perm
+UpdateUser id=self org=globex            -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
+UpdateUser id=self org=missing           -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RemoveMembership id=acme                 -       perm    ok     perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm
+RemoveMembership id=acme org=acme        -       perm    ok     perm    perm    perm    ok     ok     other  ok        ok       ok       ok       ok           perm
+RemoveMembership id=acme org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RemoveMembership id=acme org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RemoveMembership id=globex               -       perm    none   perm    perm    perm    none   none   ok     none      which    none     which    which        perm
+RemoveMembership id=globex org=acme      -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+RemoveMembership id=globex org=globex    -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+RemoveMembership id=globex org=missing   -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RemoveMembership id=missing              -       perm    none   perm    perm    perm    none   none   none   none      which    none     which    which        perm
+RemoveMembership id=missing org=acme     -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+RemoveMembership id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RemoveMembership id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ChangePassword                           ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+CreateRole                               -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
+CreateRole org=acme                      -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
+CreateRole org=globex                    -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm
+CreateRole org=missing                   -       other   other  other   other   other   other  other  other  other     nowhere  two      nowhere  perm         perm
+ListRoles                                -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    perm         perm
+ListRoles org=acme                       -       perm    ok     perm    ok      ok      ok     ok     other  other     ok       ok       ok       perm         perm
+ListRoles org=globex                     -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm
+ListRoles org=missing                    -       other   other  other   other   other   other  other  other  other     nowhere  two      nowhere  perm         perm
+UpdateRole id=acme                       -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       ok       perm         perm
+UpdateRole id=globex                     -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     ok       perm         perm
+UpdateRole id=missing                    -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+DeleteRole id=acme                       -       perm    ok     perm    perm    perm    ok     ok     none   perm      ok       ok       ok       perm         perm
+DeleteRole id=globex                     -       perm    none   perm    perm    perm    none   none   ok     perm      ok       none     ok       perm         perm
+DeleteRole id=missing                    -       perm    none   perm    perm    perm    none   none   none   perm      none     none     none     perm         perm
+ListPermissions                          -       ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+DefinePermission                         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+CreateServiceKey                         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+ListServiceKeys                          -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+RevokeServiceKey id=known                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+RevokeServiceKey id=missing              -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+GetServiceKey id=known                   -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+GetServiceKey id=missing                 -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+UpdateServiceKey id=known                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+UpdateServiceKey id=missing              -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+RotateServiceKey id=known                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       held     perm         perm
+RotateServiceKey id=missing              -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+CancelServiceKeyRotation id=known        -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       held     perm         perm
+CancelServiceKeyRotation id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+FinishServiceKeyRotation id=known        -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+FinishServiceKeyRotation id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+GetServiceKeyUsage id=known              -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+GetServiceKeyUsage id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+Check                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+List                                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+Watch                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo(v1alpha)            ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 `;
 
 export interface Row {

@@ -6,6 +6,7 @@ import {
   addApiKey,
   addOrganization,
   addRole,
+  addRotation,
   addServiceKey,
   addUser,
   makePassword,
@@ -20,6 +21,8 @@ export interface Tenant {
   readonly id: string;
   /** A member, who has the world's password. */
   readonly member: AddedUser;
+  readonly ownerId: string;
+  readonly roleId: string;
   readonly apiKeyId: string;
   /** A good API key, whose secret is known. */
   readonly apiKey: string;
@@ -35,6 +38,8 @@ export interface World {
   readonly globex: Tenant;
   readonly serviceKeyId: string;
   readonly missing: string;
+  /** An API key that nobody needs. */
+  readonly spareApiKey: string;
   /** Somebody whose password changes with each ChangePassword that is allowed: the first is in force. */
   readonly changing: { readonly email: string; readonly passwords: [string, string] };
 }
@@ -51,9 +56,12 @@ export async function makeWorld(service: TestService): Promise<World> {
   const password = await makePassword(service.core);
   const [acme, globex] = [await makeTenant(service, password), await makeTenant(service, password)];
   const { id: serviceKeyId } = await addServiceKey(service.core, { permissions: ["calls.read"] });
+  await addRotation(service.core, "service_key", serviceKeyId);
   const { email } = await addUser(service.core, { organizationId: acme.id, role: "member", password });
   const changing = { email, passwords: [password.text, `${password.text} anew`] as [string, string] };
-  return { service, password, acme, globex, serviceKeyId, missing: uuidv4(), changing };
+  const ofOwner = { organizationId: acme.id, owner: { userId: acme.ownerId }, permissions: ["calls.read"] };
+  const { text: spareApiKey } = await addApiKey(service.core, ofOwner);
+  return { service, password, acme, globex, serviceKeyId, missing: uuidv4(), spareApiKey, changing };
 }
 
 async function makeTenant({ core }: TestService, password: Password): Promise<Tenant> {
@@ -63,13 +71,18 @@ async function makeTenant({ core }: TestService, password: Password): Promise<Te
   const member = await addUser(core, { organizationId: id, role: "member", password });
   const of = { organizationId: id, owner: { userId: owner.id }, permissions: ["calls.read"] };
   const [named, used] = [await addApiKey(core, { ...of, name: uuidv4() }), await addApiKey(core, of)];
+  // What can be named is in the state that most can be done to: a rotation is going on.
+  await addRotation(core, "api_key", named.id, id);
+  const roleId = await addRole(core, { organizationId: id, name: "reader", permissions: ["calls.read"] });
   return {
     id,
+    ownerId: owner.id,
+    roleId,
     member,
     apiKeyId: named.id,
     apiKey: used.text,
     peopleIds: [owner.id, member.id],
-    marks: [id, name, owner.id, owner.email, member.id, member.email, named.id, used.id],
+    marks: [id, name, owner.id, owner.email, member.id, member.email, roleId, named.id, used.id],
   };
 }
 

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import type { Core } from "../../src/app.ts";
+import { ApiKeySlot } from "../../src/credentials/api-key/api-key-entity.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
 import { mintKey } from "../../src/credentials/secret-key.ts";
 import { insertServiceKey } from "../../src/credentials/service-key/create-service-key.ts";
+import { ServiceKeySlot } from "../../src/credentials/service-key/service-key-entity.ts";
 import { insertOrganization } from "../../src/organizations/create-organization.ts";
 import { Role } from "../../src/permissions/role-entity.ts";
 import { Membership } from "../../src/users/membership-entity.ts";
@@ -75,15 +77,21 @@ export async function addUser({ storage }: Core, asked: UserToAdd): Promise<Adde
   });
 }
 
-/** Adds a role of one's own. */
+/**
+ * Adds a role of one's own.
+ *
+ * @returns the id.
+ */
 export async function addRole(
   { storage }: Core,
   asked: { readonly organizationId: string; readonly name: string; readonly permissions: readonly string[] },
-): Promise<void> {
+): Promise<string> {
+  const id = uuidv7();
   await storage.fork().transactional(async (em) => {
-    em.create(Role, { id: uuidv7(), ...asked, permissions: [...asked.permissions], builtIn: false });
+    em.create(Role, { id, ...asked, permissions: [...asked.permissions], builtIn: false });
     await em.flush();
   });
+  return id;
 }
 
 export interface AddedKey {
@@ -137,4 +145,31 @@ export async function addServiceKey(
     }),
   );
   return { id: view.key.id, text: minted.text };
+}
+
+/**
+ * Gives a key a second secret, beside which the first goes on for a while.
+ *
+ * @returns the new secret.
+ */
+export async function addRotation(
+  { storage, keyHasher }: Core,
+  kind: "api_key" | "service_key",
+  id: string,
+  organizationId?: string,
+): Promise<string> {
+  const { text, lookupId, displayPrefix } = mintKey(kind === "api_key" ? "ak" : "sk");
+  const row = { lookupId, displayPrefix, slot: 2, ...keyHasher.hash(text) };
+  const until = new Date(Date.now() + 3_600_000);
+  await storage.fork().transactional(async (em) => {
+    if (kind === "api_key") {
+      await em.nativeUpdate(ApiKeySlot, { apiKeyId: id }, { expireTime: until });
+      em.create(ApiKeySlot, { ...row, apiKeyId: id, organizationId: organizationId ?? "" });
+    } else {
+      await em.nativeUpdate(ServiceKeySlot, { serviceKeyId: id }, { expireTime: until });
+      em.create(ServiceKeySlot, { ...row, serviceKeyId: id });
+    }
+    await em.flush();
+  });
+  return text;
 }

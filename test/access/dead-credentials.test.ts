@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { Reason } from "../../src/errors.ts";
+import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { accessRuleOf } from "../../src/server/access-rules.ts";
 import { query } from "../support/cluster.ts";
-import { startService, type TestService } from "../support/service.ts";
+import { refusedWith } from "../support/refusal.ts";
+import { AuthenticationService, startService, type TestService } from "../support/service.ts";
 import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "./actors.ts";
 import { addApiKey, addOrganization, addServiceKey, addUser } from "./cast.ts";
 import { callMethod, EVERY_METHOD, nameOf, requestOf } from "./methods.ts";
+import { standingId } from "./targets.ts";
 
 // Callers who hold every right that there is, and whose credential is not good any more, or not good here.
 
@@ -237,12 +241,34 @@ async function ownerId(): Promise<string> {
   return (await person(world.acme.id)).id;
 }
 
+const asFields = (headers: Headers) => Object.entries(headers).map(([name, value]) => ({ name, value }));
+
 for (const [who, reason, headersOf] of CALLERS) {
+  test(`${who} is refused to whoever asks, and Explain tells why as Authenticate does`, async () => {
+    const request = { headers: asFields(await headersOf()), clientAddress: "127.0.0.1" };
+    const client = service.client(AuthenticationService, internalKey(service.internalKey));
+    const error = await refusedWith(reason, client.authenticate(request));
+    const explained = await client.explain({ request });
+    assert.equal(explained.allowed, false);
+    assert.equal(explained.response, undefined);
+    const { metadata } = error.findDetails(ErrorInfoSchema)[0] ?? {};
+    assert.deepEqual(
+      [explained.reason, explained.message, explained.metadata],
+      [reason, error.rawMessage, metadata],
+    );
+    // All that was looked at before was good, and what failed is the last.
+    const passed = explained.steps.map((step) => step.passed);
+    assert.deepEqual(passed, [...passed.slice(1).map(() => true), false]);
+    const secrets = Object.values(request.headers).map(({ value }) => value);
+    const text = JSON.stringify(explained.steps);
+    assert.ok(!secrets.some((secret) => secret.length > 20 && text.includes(secret.slice(-20))));
+  });
+
   test(`${who} is refused everywhere, as ${reason}`, async () => {
     const headers = await headersOf();
     for (const method of EVERY_METHOD) {
       const rule = accessRuleOf(method);
-      const request = { ...requestOf(method, world), ...idsOf(method.name) };
+      const request = { ...requestOf(method, world), ...idsOf(method) };
       const outcome = await callMethod(service.url, method, headers, request);
       const told = [outcome.reason, outcome.callerReason];
       if (rule.kind === "public" || rule.kind === "possession") {
@@ -258,19 +284,9 @@ for (const [who, reason, headersOf] of CALLERS) {
 }
 
 /** What the methods that need it name: things of their own organization. */
-function idsOf(method: string): Record<string, unknown> {
-  const { acme, serviceKeyId } = world;
-  const ids: Record<string, string> = {
-    GetApiKey: acme.apiKeyId,
-    RevokeApiKey: acme.apiKeyId,
-    GetOrganization: acme.id,
-    UpdateOrganization: acme.id,
-    GetUser: acme.member.id,
-    UpdateUser: acme.member.id,
-    RevokeServiceKey: serviceKeyId,
-  };
-  const id = ids[method];
-  return id === undefined ? {} : { id };
+function idsOf(method: DescMethod): Record<string, unknown> {
+  const hasId = method.input.fields.some(({ name }) => name === "id");
+  return hasId ? { id: standingId(method, world.acme, world) } : {};
 }
 
 test("what was good is good again when what spoilt it has passed: nothing of the refusals stays", async () => {

@@ -1,10 +1,13 @@
+import { randomBytes } from "node:crypto";
 import { create, type DescMethod, type DescService, type Message } from "@bufbuild/protobuf";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { v4 as uuidv4 } from "uuid";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
-import { Health } from "../../src/gen/grpc/health/v1/health_pb.ts";
-import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
-import { ServerReflection as ServerReflectionAlpha } from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { PermissionScope } from "../../src/gen/latchkey/v1/access_pb.ts";
+import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../../src/gen/latchkey/v1/api_key_pb.ts";
+import { Health } from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../../src/grpc-reflection/gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as ServerReflectionAlpha } from "../../src/grpc-reflection/gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import { transportTo } from "../support/service.ts";
 import type { Headers, World } from "./actors.ts";
@@ -26,10 +29,11 @@ export function nameOf(method: DescMethod): string {
 
 /** What a good call says, besides the `id` and the `organization_id` that it may name. */
 export function requestOf(method: DescMethod, world: World): Record<string, unknown> {
-  const { password, missing, acme, changing } = world;
+  const { password, missing, acme, changing, spareApiKey } = world;
   const { email } = acme.member;
   const requests: Record<string, Record<string, unknown>> = {
     Authenticate: {},
+    Explain: {},
     WhoAmI: {},
     IssueToken: { grant: { case: "password", value: { email, password: password.text } } },
     RevokeToken: { target: { case: "token", value: missing } },
@@ -37,7 +41,19 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     CreateApiKey: { name: "made", permissions: ["auth.api_keys.write"] },
     GetApiKey: {},
     ListApiKeys: {},
+    UpdateApiKey: { name: "renamed" },
+    RotateApiKey: { overlap: { seconds: 60n } },
+    CancelRotation: {},
+    FinishRotation: {},
     RevokeApiKey: { reason: "test" },
+    RevokeOwnApiKey: { apiKey: spareApiKey, reason: "test" },
+    ImportApiKeys: {
+      format: { prefix: "old_", length: 40, alphabet: KeyAlphabet.BASE62 },
+      hashing: { algorithm: KeyHashAlgorithm.SHA256 },
+      keys: [{ name: "imported", permissions: ["calls.read"], hash: randomBytes(32) }],
+      mode: ImportMode.BEST_EFFORT,
+    },
+    GetApiKeyUsage: {},
     CreateOrganization: { name: `org ${uuidv4()}` },
     GetOrganization: {},
     ListOrganizations: {},
@@ -46,6 +62,17 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     GetUser: {},
     ListUsers: {},
     UpdateUser: { disabled: false },
+    RemoveMembership: {},
+    CreateRole: { name: `role-${uuidv4().slice(0, 8)}`, permissions: { values: ["auth.roles.write"] } },
+    ListRoles: {},
+    UpdateRole: { name: `role-${uuidv4().slice(0, 8)}` },
+    DeleteRole: {},
+    ListPermissions: {},
+    DefinePermission: {
+      name: `test.p${uuidv4().slice(0, 8)}`,
+      scope: PermissionScope.ORGANIZATION,
+      description: "test",
+    },
     ChangePassword: {
       email: changing.email,
       currentPassword: changing.passwords[0],
@@ -53,6 +80,12 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     },
     CreateServiceKey: { name: uuidv4(), permissions: ["platform.service_keys.write"] },
     ListServiceKeys: {},
+    GetServiceKey: {},
+    UpdateServiceKey: { permissions: { values: ["platform.service_keys.write"] } },
+    RotateServiceKey: { overlap: { seconds: 60n } },
+    CancelServiceKeyRotation: {},
+    FinishServiceKeyRotation: {},
+    GetServiceKeyUsage: {},
     RevokeServiceKey: { reason: "test" },
     Check: {},
     List: {},

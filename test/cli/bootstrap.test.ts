@@ -192,7 +192,7 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
         ["--organization", "--email", EMAIL],
       ]) {
         const command = latchkey(cleanup(t), ["bootstrap", ...others]);
-        assert.deepEqual(await command.ended(), { code: 1, signal: null });
+        assert.deepEqual(await command.ended(), { code: 2, signal: null });
         assert.match(command.stderr, new RegExp(`required option '${option} `));
         assert.doesNotMatch(command.stderr, /^ +at /m);
       }

@@ -16,7 +16,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
-import type { DevCredentials } from "../../src/cli/seed-development.ts";
+import type { DevCredentials } from "../../src/cli/dev-credentials.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { startEmbeddedPostgres } from "../../src/storage/embedded-postgres.ts";
 import { migrate } from "../../src/storage/migrate.ts";

@@ -1,16 +1,28 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { after, describe, test } from "node:test";
-import { create, getOption, type JsonValue as Json, type JsonObject } from "@bufbuild/protobuf";
-import { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import {
+  create,
+  type DescMessage,
+  getOption,
+  type JsonValue as Json,
+  type JsonObject,
+} from "@bufbuild/protobuf";
+import { DurationSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { Reason } from "../../src/errors.ts";
-import { field as fieldRules, Ignore } from "../../src/gen/buf/validate/validate_pb.ts";
+import { oneof as oneofRules } from "../../src/gen/buf/validate/validate_pb.ts";
+import {
+  ImportMode,
+  ImportOutcome,
+  KeyAlphabet,
+  KeyHashAlgorithm,
+} from "../../src/gen/latchkey/v1/api_key_pb.ts";
 import { accessRuleOf } from "../../src/server/access-rules.ts";
 import { reasonOf } from "../support/refusal.ts";
 import { ApiKeyService, ServiceKeyService, startService } from "../support/service.ts";
-import { type Leaf, leavesOf, listRules, put, stringRules } from "./leaves.ts";
+import { CONTROLS, HALF_PAIRS, manyLike, newName, OTHER_TYPES, ruleBreaking } from "./bad-values.ts";
+import { type Leaf, leavesOf, listRules, put, rulesOf, valueAt, without } from "./leaves.ts";
 import { type GoodCall, goodCalls } from "./methods.ts";
-import { shown } from "./outcomes.ts";
+import { type Row, shown } from "./outcomes.ts";
 import { refusals } from "./refusals.ts";
 
 const service = await startService();
@@ -21,72 +33,71 @@ const admin = { authorization: `Bearer ${await service.logIn()}` };
 const apiKeys = service.client(ApiKeyService, admin);
 const serviceKeys = service.client(ServiceKeyService, admin);
 
+interface Bad extends Row {
+  readonly good: GoodCall;
+  readonly body: JsonObject;
+}
+const askWith = ({ good: { path, credential }, body }: Bad) => call(path, body, ...credential);
+
+type BadValue = { readonly value: Json; readonly outcome: string };
+
 /** The calls with what is wrong in one of their fields. */
-function rowsOf(
-  { method, path, credential, body }: GoodCall,
-  leaf: Leaf,
-  values: readonly { readonly value: Json; readonly outcome: string }[],
-) {
+function rowsOf(good: GoodCall, path: readonly string[], values: readonly BadValue[]): Bad[] {
   return values.map(({ value, outcome }, at) => ({
-    name: `${method.name} ${leaf.path.join(".")} ${at}: ${shown(JSON.stringify(value)).slice(0, 80)}`,
-    path,
-    credential,
-    body: put(body, leaf.path, value),
+    name: `${good.name} ${path.join(".")} ${at}: ${shown(JSON.stringify(value)).slice(0, 80)}`,
+    good,
+    body: put(good.body, path, value),
     outcome,
   }));
 }
 
-type Bad = ReturnType<typeof rowsOf>[number];
-const askWith = ({ path, body, credential }: Bad) => call(path, body, ...credential);
+/** The fields that a good call sets: those of one are each set by some. */
+function* fieldsOf({ method, body }: GoodCall): Generator<Leaf> {
+  for (const leaf of leavesOf(method.input)) {
+    if (valueAt(body, leaf.path) !== undefined) {
+      yield leaf;
+    }
+  }
+}
 
 /** A test for each field that the maker knows bad values for. */
 function everyField(
   guarantee: string,
-  badValues: (leaf: Leaf, good: GoodCall) => readonly { readonly value: Json; readonly outcome: string }[],
+  badValues: (leaf: Leaf, good: GoodCall) => readonly BadValue[],
 ): void {
   describe(guarantee, () => {
     for (const good of calls) {
-      for (const leaf of leavesOf(good.method.input)) {
-        const rows = rowsOf(good, leaf, badValues(leaf, good));
+      for (const leaf of fieldsOf(good)) {
+        const rows = rowsOf(good, leaf.path, badValues(leaf, good));
         if (rows.length > 0) {
-          test(`${good.method.name}: ${leaf.path.join(".")}`, () => assertRefused(rows, askWith));
+          test(`${good.name}: ${leaf.path.join(".")}`, () => assertRefused(rows, askWith));
         }
       }
     }
   });
 }
 
+test("every field of every request is tried", () => {
+  const untried = calls.flatMap(({ method }) =>
+    [...leavesOf(method.input)]
+      .filter(({ path }) =>
+        calls.every((good) => good.method !== method || valueAt(good.body, path) === undefined),
+      )
+      .map(({ path }) => `${method.name}: ${path.join(".")}`),
+  );
+  assert.deepEqual([...new Set(untried)], []);
+});
+
 const invalid = (values: readonly Json[], outcome = "REQUEST_INVALID") =>
   values.map((value) => ({ value, outcome }));
 /** Where the call is made in an organization, that has to be known before the rest of the message is looked at. */
-const ruleOutcome = (leaf: Leaf, { method }: GoodCall) => {
+const ruleOutcome = ({ path }: Leaf, { method }: GoodCall) => {
   const rule = accessRuleOf(method);
-  if (leaf.path.join() === "clientAddress") {
-    return "CLIENT_ADDRESS_INVALID";
-  }
   const isAsked = rule.kind === "permission" && !rule.caller;
-  return isAsked && leaf.path.join() === "organizationId" ? "ORGANIZATION_ID_INVALID" : "REQUEST_INVALID";
+  return isAsked && path.join() === "organizationId" ? "ORGANIZATION_ID_INVALID" : "REQUEST_INVALID";
 };
 const undecodable = (values: readonly Json[]) =>
   values.map((value) => ({ value, outcome: "invalid_argument" }));
-
-const OPERATORS: readonly JsonObject[] = [
-  { $ne: null },
-  { $gt: "" },
-  { $in: ["a"] },
-  { $like: "%" },
-  { toString: "x" },
-];
-/** What JSON may hold in the place of each kind, and must not. */
-const OTHER_TYPES: Readonly<Record<Leaf["kind"], readonly Json[]>> = {
-  string: [5, 0, 1.5, true, false, {}, ...OPERATORS],
-  int32: [1.5, "x", "1.5", "", " 1", true, {}, 2 ** 31, -(2 ** 31) - 1, 1e99, "1e99", "NaN", ...OPERATORS],
-  bool: [0, 1, "true", "false", "", {}, ...OPERATORS],
-  timestamp: [
-    ...[0, true, {}, "", "x", "now", "2999-01-01", "2999-01-01T00:00:00", "2999-01-01 00:00:00Z", "12345"],
-    ...["10000-01-01T00:00:00Z", "-2999-01-01T00:00:00Z", "2999-13-01T00:00:00Z", "infinity", ...OPERATORS],
-  ],
-};
 
 everyField("a value of another type is refused, and no operator of a query reaches the database", (leaf) => {
   const others = OTHER_TYPES[leaf.kind];
@@ -109,268 +120,298 @@ everyField("a value of another type is refused, and no operator of a query reach
   );
 });
 
-const CONTROLS = [
-  "\0",
-  "a\0b",
-  "\r\n",
-  "a\nb",
-  "\x1b[31m",
-  "\x7f",
-  "\x85",
-  "\u200b",
-  "\u202e",
-  "\ufeff",
-  "\uffff",
-];
 /** Fields that may say anything, and what comes of nonsense in them. */
 const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "Authenticate headers.name": "HEADER_NAME_INVALID",
   "Authenticate headers.value": "CREDENTIAL_MALFORMED",
   "Authenticate requiredPermissions": "PERMISSION_UNKNOWN",
+  "Authenticate anyPermissions": "PERMISSION_UNKNOWN",
   "Authenticate clientAddress": "CLIENT_ADDRESS_INVALID",
   // Keys are not bound to an audience.
   "Authenticate audience": "accepted",
+  "Explain request.headers.name": "HEADER_NAME_INVALID",
+  "Explain request.headers.value": "CREDENTIAL_MALFORMED",
+  "Explain request.requiredPermissions": "PERMISSION_UNKNOWN",
+  "Explain request.anyPermissions": "PERMISSION_UNKNOWN",
+  "Explain request.clientAddress": "CLIENT_ADDRESS_INVALID",
+  "Explain request.audience": "accepted",
   "IssueToken password.password": "LOGIN_FAILED",
   // RFC 7009 section 2.2.
   "RevokeToken token": "accepted",
   "CreateApiKey permissions": "PERMISSION_UNKNOWN",
+  "UpdateApiKey permissions.values": "PERMISSION_UNKNOWN",
+  // No key has such a name.
+  "ListApiKeys nameContains": "accepted",
+  "RevokeOwnApiKey apiKey": "API_KEY_INVALID",
+  "ImportApiKeys keys.permissions": "PERMISSION_UNKNOWN",
+  "ImportApiKeys keys.lookupPrefix": "KEY_LOOKUP_PREFIX_INVALID",
   "CreateServiceKey permissions": "PERMISSION_UNKNOWN",
+  "UpdateServiceKey permissions.values": "PERMISSION_UNKNOWN",
+  "CreateRole permissions.values": "PERMISSION_UNKNOWN",
+  "UpdateRole permissions.values": "PERMISSION_UNKNOWN",
   "CreateUser password": "PASSWORD_TOO_SHORT",
   "ChangePassword currentPassword": "LOGIN_FAILED",
   "ChangePassword newPassword": "PASSWORD_TOO_SHORT",
 };
-const freeOutcome = (leaf: Leaf, { method }: GoodCall) =>
-  leaf.path.at(-1) === "pageToken" ? "PAGE_TOKEN_INVALID" : FREE[`${method.name} ${leaf.path.join(".")}`];
+const freeOutcome = ({ path }: Leaf, { method }: GoodCall) =>
+  path.at(-1) === "pageToken" ? "PAGE_TOKEN_INVALID" : FREE[`${method.name} ${path.join(".")}`];
+
+/** A text as the value of a field; in a map as a name, and as what stands beside one. */
+const asValues = ({ kind, isList }: Leaf, text: string): Json[] => {
+  switch (kind) {
+    case "string":
+      return [isList ? [text] : text];
+    case "map":
+      return [Object.fromEntries([[text, "x"]]), { a: text }];
+    default:
+      return [];
+  }
+};
 
 everyField("a control or a format character is refused", (leaf, good) =>
-  leaf.kind === "string"
-    ? CONTROLS.map((text) => ({
-        value: leaf.isList ? [text] : text,
-        outcome: freeOutcome(leaf, good) ?? ruleOutcome(leaf, good),
-      }))
-    : [],
+  invalid(
+    CONTROLS.flatMap((text) => asValues(leaf, text)),
+    freeOutcome(leaf, good) ?? ruleOutcome(leaf, good),
+  ),
 );
 
 everyField("half of a surrogate pair is refused, for it has no form in UTF-8", (leaf) =>
-  leaf.kind === "string"
-    ? undecodable(
-        ["\ud800", "\udfff", "a\ud83dz", "\udd11\ud83d"].map((text) => (leaf.isList ? [text] : text)),
-      )
-    : [],
+  undecodable(HALF_PAIRS.flatMap((text) => asValues(leaf, text))),
 );
 
-const someUuid = "0190a5b2-7c1e-7000-8000-0123456789ab";
-const NO_UUIDS = [
-  "x",
-  " ",
-  "acme",
-  `{${someUuid}}`,
-  `urn:uuid:${someUuid}`,
-  someUuid.replaceAll("-", ""),
-  someUuid.slice(1),
-  `${someUuid}0`,
-  `${someUuid} `,
-  ` ${someUuid}`,
-  `${someUuid}\n`,
-  `${someUuid}\0`,
-  someUuid.replace("0190", "019g"),
-  "' or true --",
-  `${someUuid}' --`,
-  "*",
-  "null",
-  "undefined",
-  "__proto__",
-  "\uff10".repeat(36),
-  "0".repeat(60_000),
-];
-const NO_EMAILS = [
-  "x",
-  "@",
-  "a@",
-  "@b.test",
-  "a@b@c.test",
-  "a b@c.test",
-  "a@b .test",
-  "a@b.test ",
-  " a@b.test",
-  "a@b..test",
-  "a@-b.test",
-  "a@b_c.test",
-  "<a@b.test>",
-  "A <a@b.test>",
-  "a@b.test,c@d.test",
-  "mailto:a@b.test",
-  "a@[1.2.3.4]x",
-  // A fullwidth letter would be folded into the plain one.
-  "\uff41dmin@acme.test",
-  "admin@\uff41cme.test",
-  "\u0430dmin@acme.test",
-  `${"a".repeat(245)}@acme.test`,
-  "",
-];
-const NO_RANGES = [
-  "",
-  "x",
-  "/",
-  "/24",
-  "203.0.113.0",
-  "203.0.113.0/",
-  "203.0.113.0/33",
-  "203.0.113.0/-1",
-  "203.0.113.0/024",
-  "203.0.113.0/+24",
-  "203.0.113.0/24 ",
-  " 203.0.113.0/24",
-  "203.0.113.0/24/24",
-  "203.0.113/24",
-  "203.0.113.0/2\uff14",
-  "0x7f.0.0.0/8",
-  "0177.0.0.0/8",
-  "256.0.0.0/8",
-  "203.0.113.0/255.255.255.0",
-  "localhost/8",
-  "2001:db8::/129",
-  "2001:db8::/-1",
-  "2001:db8::/032",
-  "fe80::%eth0/64",
-  "[2001:db8::]/32",
-  ":::/0",
-  "1:2:3:4:5:6:7:8:9/64",
-];
-/** Each is the address of a host, not of a network. */
-const HOST_BITS = [
-  ...Array.from({ length: 32 }, (_, length) => `203.0.113.1/${length}`),
-  ...Array.from({ length: 128 }, (_, length) => `2001:db8::1/${length}`).filter(
-    (_, length) => length % 8 === 0,
-  ),
-  "::ffff:203.0.113.1/120",
-];
+everyField("what breaks the rule beside its field is refused", (leaf, good) =>
+  invalid(ruleBreaking(leaf), ruleOutcome(leaf, good)),
+);
 
-everyField("what breaks the rule beside its field is refused", (leaf, good) => {
-  const rules = stringRules(leaf.rules);
-  const values: Json[] = [];
-  if (leaf.kind === "int32") {
-    return invalid([-1, 251, "251", 2 ** 31 - 1, -(2 ** 31)]);
+/** Every field of a message, and of the messages within it. */
+function* everyPlaceIn(message: DescMessage, path: readonly string[] = []): Generator<{
+  readonly parent: readonly string[];
+  readonly message: DescMessage;
+}> {
+  yield { parent: path, message };
+  for (const field of message.fields) {
+    const isOwn = field.message?.typeName.startsWith("latchkey.");
+    if (field.message !== undefined && isOwn && field.fieldKind !== "map") {
+      yield* everyPlaceIn(field.message, [...path, field.jsonName]);
+    }
   }
-  if (leaf.kind === "timestamp") {
-    return invalid([
-      "1970-01-01T00:00:00Z",
-      "0001-01-01T00:00:00Z",
-      "2020-01-01T00:00:00+14:00",
-      "9999-12-31T23:59:59.999999999Z",
-      new Date(Date.now() - 1).toISOString(),
-    ]);
+}
+
+describe("what a message cannot do without has to be there", () => {
+  for (const good of calls) {
+    const rows = [...everyPlaceIn(good.method.input)].flatMap(({ parent, message }): Bad[] => {
+      const fields = message.fields
+        .filter((field) => rulesOf(field)?.required)
+        .map(({ jsonName }) => [jsonName]);
+      const choices = message.oneofs
+        .filter((oneof) => getOption(oneof, oneofRules).required)
+        .map(({ fields }) => fields.map(({ jsonName }) => jsonName));
+      return [...fields, ...choices].flatMap((names) => {
+        const paths = names.map((name) => [...parent, name]);
+        const bare = paths.reduce(without, good.body);
+        const empty = paths.reduce((body, path) => put(body, path, null), good.body);
+        return [
+          { name: `no ${names}`, good, body: bare, outcome: "REQUEST_INVALID" },
+          { name: `${names}: null`, good, body: empty, outcome: "REQUEST_INVALID" },
+        ];
+      });
+    });
+    if (rows.length > 0) {
+      test(good.name, () => assertRefused(rows, askWith));
+    }
   }
-  if (rules === undefined) {
-    return [];
-  }
-  const wellKnown = {
-    uuid: NO_UUIDS,
-    email: NO_EMAILS,
-    ipPrefix: [...NO_RANGES, ...HOST_BITS],
-    // CLIENT_ADDRESS_INVALID: see bad-keys.test.ts.
-    ip: [],
-    ipWithPrefixlen: [],
-  };
-  values.push(...(rules.wellKnown.case === undefined ? [] : wellKnown[rules.wellKnown.case]));
-  if (rules.maxLen > 0n) {
-    values.push("a".repeat(Number(rules.maxLen) + 1));
-  }
-  if (rules.maxBytes > 0n) {
-    values.push("\u20ac".repeat(Math.ceil((Number(rules.maxBytes) + 1) / 3)));
-  }
-  const ignoresEmpty = leaf.rules?.ignore === Ignore.IF_ZERO_VALUE;
-  if (
-    !ignoresEmpty &&
-    (rules.minLen > 0n || rules.wellKnown.case === "uuid" || /\+\$$/.test(rules.pattern))
-  ) {
-    values.push("");
-  }
-  return invalid(leaf.isList ? values.map((value) => [value]) : values, ruleOutcome(leaf, good));
 });
 
-function without(body: JsonObject, name: string): JsonObject {
-  return Object.fromEntries(Object.entries(body).filter(([other]) => other !== name));
-}
+describe("of things that exclude each other one is said, or none", () => {
+  for (const good of calls) {
+    const all = calls.filter(({ method }) => method === good.method);
+    const rows = [...everyPlaceIn(good.method.input)].flatMap(({ parent, message }) =>
+      message.oneofs
+        .filter(({ fields }) => fields.length > 1)
+        .map(({ name, fields }): Bad => {
+          const body = fields.reduce((body, { jsonName }) => {
+            const path = [...parent, jsonName];
+            const value = all.map((other) => valueAt(other.body, path)).find((each) => each !== undefined);
+            return put(body, path, value ?? assert.fail(`a good call sets ${path.join(".")}`));
+          }, good.body);
+          return { name, good, body, outcome: "invalid_argument" };
+        }),
+    );
+    if (rows.length > 0) {
+      test(good.name, () => assertRefused(rows, askWith));
+    }
+  }
+});
+
+describe("fields that depend on each other agree", () => {
+  const hashing = (algorithm: string, hmacSecret?: string) => ({
+    method: "ImportApiKeys",
+    path: ["hashing"],
+    value: { algorithm: `KEY_HASH_ALGORITHM_${algorithm}`, ...(hmacSecret !== undefined && { hmacSecret }) },
+  });
+  const permissions = ["UpdateApiKey", "UpdateServiceKey"].flatMap((method) =>
+    [{}, { values: [] }].map((value) => ({ method, path: ["permissions"], value })),
+  );
+  const plain = ["SHA256", "SHA512", "BCRYPT", "SCRYPT", "ARGON2"];
+  const keyed = ["HMAC_SHA256", "HMAC_SHA512"];
+  const bad: readonly { method: string; path: string[]; value: JsonObject }[] = [
+    ...permissions,
+    ...plain.map((algorithm) => hashing(algorithm, "c2VjcmV0")),
+    ...keyed.flatMap((algorithm) => [hashing(algorithm), hashing(algorithm, "")]),
+  ];
+  for (const [at, { method, path, value }] of bad.entries()) {
+    const good = calls.find(({ name }) => name === method) ?? assert.fail(method);
+    test(`${at} ${method}: ${JSON.stringify(value)}`, () =>
+      assertRefused(rowsOf(good, path, invalid([value])), askWith));
+  }
+});
 
 const NO_NAMES = [" ", " a", "a ", "\ta", "a\t", "\u00a0a", "a\u3000", "\u2003", "\u0301\u200d"];
 
 describe("a name is what people can read", () => {
-  for (const { method, path, credential, body } of calls.filter(({ body: { name } }) => name !== undefined)) {
-    test(method.name, async () => {
-      const own =
-        method.name === "CreateServiceKey" ? ["A", "a b", "-a", "_a", ".a", "a/b", "\u00e4", "a:b"] : [];
-      const rows = [...NO_NAMES, ...own, undefined].map((name) => ({
-        name: `"${shown(name ?? "absent")}"`,
-        message: name === undefined ? without(body, "name") : { ...body, name },
+  const OWN: Readonly<Record<string, readonly string[]>> = {
+    CreateServiceKey: ["A", "a b", "-a", "_a", ".a", "a/b", "\u00e4", "a:b"],
+    CreateRole: ["A", "1a", "-a", "_a", "a b", "a.b", "a/b", "\u00e4", "*"],
+    UpdateRole: ["A", "1a", "-a", "_a", "a b", "a.b", "a/b", "\u00e4", "*"],
+    DefinePermission: ["a", "a.", ".a", "a..b", "A.b", "a.B", "a.1", "1.a", "a-b.c", "a.b*", "*.a", "a.*", "*"],
+  };
+  for (const good of calls.filter(({ body: { name } }) => name !== undefined)) {
+    test(good.name, async () => {
+      const names = [...NO_NAMES, ...(OWN[good.method.name] ?? [])].map((name) => ({
+        name: `"${shown(name)}"`,
+        good,
+        body: { ...good.body, name },
         outcome: "REQUEST_INVALID",
       }));
-      await assertRefused(rows, ({ message }) => call(path, message, ...credential));
+      const isOptional = good.method.name.startsWith("Update");
+      const absent = { name: "absent", good, body: without(good.body, ["name"]), outcome: "REQUEST_INVALID" };
+      await assertRefused([...names, ...(isOptional ? [] : [absent])], askWith);
     });
   }
 });
 
 describe("a list is as long as its rule says, and says nothing twice where that has no sense", () => {
   for (const good of calls) {
-    for (const leaf of leavesOf(good.method.input)) {
-      const rules = listRules(getOption(leaf.desc, fieldRules));
-      const value = leaf.path.length === 1 ? good.body[leaf.path[0] ?? ""] : undefined;
+    for (const { desc, path } of fieldsOf(good)) {
+      const rules = listRules(rulesOf(desc));
+      const value = valueAt(good.body, path);
       if (rules === undefined || !Array.isArray(value)) {
         continue;
       }
       const [first = null] = value;
-      const tooMany = Array.from({ length: Number(rules.maxItems) + 1 }, (_, at) =>
-        String(first).includes("/") ? `10.0.${at}.0/24` : `calls.n${at}`,
-      );
       const bad: Json[] = [
-        ...(rules.maxItems > 0n ? [tooMany] : []),
+        ...(rules.maxItems > 0n ? [manyLike(String(first), Number(rules.maxItems) + 1)] : []),
         ...(rules.unique ? [[first, first]] : []),
         ...(rules.minItems > 0n ? [[]] : []),
       ];
-      test(`${good.method.name}: ${leaf.path.join(".")}`, () =>
-        assertRefused(rowsOf(good, leaf, invalid(bad)), askWith));
+      test(`${good.name}: ${path.join(".")}`, () => assertRefused(rowsOf(good, path, invalid(bad)), askWith));
     }
   }
+
+  test("ImportApiKeys: keys", async () => {
+    const rows = calls
+      .filter(({ method }) => method.name === "ImportApiKeys")
+      .flatMap((good) => rowsOf(good, ["keys"], invalid([[], null, Array(10_001).fill({})])));
+    await assertRefused(rows, askWith);
+  });
 });
 
-test("an end is a moment that the calendar has: in the future, before the year 10000", async () => {
+describe("over binary, where a message can say more than JSON", () => {
+  const idOf = (made: { readonly id: string } | undefined) => made?.id ?? assert.fail("was made");
   const now = BigInt(Math.floor(Date.now() / 1000));
   const latest = 253_402_300_799n;
-  const moments = [
-    ...[0n, -1n, 1n, now - 1n, -(2n ** 63n), -62_135_596_801n].map((seconds) => ({ seconds, nanos: 0 })),
-    ...[latest + 1n, 2n ** 53n, 2n ** 62n, 2n ** 63n - 1n].map((seconds) => ({ seconds, nanos: 0 })),
-    { seconds: latest, nanos: 1 },
-    { seconds: latest, nanos: 999_999_999 },
-    // Timestamp: "Must be from 0 to 999,999,999 inclusive".
-    ...[-1, -999_999_999, -(2 ** 31), 1_000_000_000, 2 ** 31 - 1].map((nanos) => ({
-      seconds: now + 86_400n,
-      nanos,
-    })),
-    { seconds: latest, nanos: -1 },
-    { seconds: 0n, nanos: 2 ** 31 - 1 },
-  ];
-  const makers = [
-    {
-      name: "CreateApiKey",
-      make: (end: object) => apiKeys.createApiKey({ name: "x", permissions: ["calls.read"], ...end }),
-    },
-    {
-      name: "CreateServiceKey",
-      make: (end: object) => serviceKeys.createServiceKey({ name: randomUUID(), ...end }),
-    },
-  ];
-  const rows = makers.flatMap(({ name, make }) =>
-    moments.map((moment) => ({
-      name: `${name} ${moment.seconds} s ${moment.nanos} ns`,
-      outcome: "REQUEST_INVALID",
-      ask: () => reasonOf(make({ expireTime: create(TimestampSchema, moment) })),
-    })),
-  );
-  await assertRefused(rows, async ({ ask }) => (await ask()) ?? "accepted");
+
+  test("an end is a moment that the calendar has: in the future, before the year 10000", async () => {
+    const moments = [
+      ...[0n, -1n, 1n, now - 1n, -(2n ** 63n), -62_135_596_801n].map((seconds) => ({ seconds, nanos: 0 })),
+      ...[latest + 1n, 2n ** 53n, 2n ** 62n, 2n ** 63n - 1n].map((seconds) => ({ seconds, nanos: 0 })),
+      { seconds: latest, nanos: 1 },
+      { seconds: latest, nanos: 999_999_999 },
+      // Timestamp: "Must be from 0 to 999,999,999 inclusive".
+      ...[-1, -999_999_999, -(2 ** 31), 1_000_000_000, 2 ** 31 - 1].map((nanos) => ({
+        seconds: now + 86_400n,
+        nanos,
+      })),
+      { seconds: latest, nanos: -1 },
+      { seconds: 0n, nanos: 2 ** 31 - 1 },
+    ].map((moment) => create(TimestampSchema, moment));
+    const apiKey = await apiKeys.createApiKey({ name: "x", permissions: ["calls.read"] });
+    const serviceKey = await serviceKeys.createServiceKey({ name: newName() });
+    const ids = { apiKey: idOf(apiKey.apiKey), serviceKey: idOf(serviceKey.serviceKey) };
+    type Moment = (typeof moments)[number];
+    const makers: Readonly<Record<string, (end: Moment) => Promise<string | undefined>>> = {
+      CreateApiKey: (expireTime) =>
+        reasonOf(apiKeys.createApiKey({ name: "x", permissions: ["calls.read"], expireTime })),
+      CreateServiceKey: (expireTime) => reasonOf(serviceKeys.createServiceKey({ name: newName(), expireTime })),
+      UpdateApiKey: (value) =>
+        reasonOf(apiKeys.updateApiKey({ id: ids.apiKey, expiry: { case: "expireTime", value } })),
+      UpdateServiceKey: (value) =>
+        reasonOf(serviceKeys.updateServiceKey({ id: ids.serviceKey, expiry: { case: "expireTime", value } })),
+      ImportApiKeys: async (expireTime) => {
+        const { results } = await apiKeys.importApiKeys({
+          organizationId: service.organizationId,
+          ownerId: service.admin.id,
+          format: { prefix: "old_", length: 40, alphabet: KeyAlphabet.BASE62 },
+          hashing: { algorithm: KeyHashAlgorithm.SHA256 },
+          mode: ImportMode.BEST_EFFORT,
+          keys: [{ name: "x", permissions: ["calls.read"], expireTime, hash: new Uint8Array(32).fill(1) }],
+        });
+        assert.deepEqual(
+          results.map(({ outcome }) => outcome),
+          [ImportOutcome.REFUSED],
+        );
+        return results[0]?.reason;
+      },
+    };
+    const rows = Object.entries(makers).flatMap(([name, make]) =>
+      moments.map((moment) => ({
+        name: `${name} ${moment.seconds} s ${moment.nanos} ns`,
+        outcome: "REQUEST_INVALID",
+        ask: () => make(moment),
+      })),
+    );
+    await assertRefused(rows, async ({ ask }) => (await ask()) ?? "accepted");
+  });
+
+  test("an overlap is a length of time that a duration can be: 0 to 90 days", async () => {
+    const most = 7_776_000n;
+    const lengths = [
+      ...[-1n, most + 1n, 315_576_000_000n, 315_576_000_001n, 2n ** 53n, 2n ** 63n - 1n, -(2n ** 63n)].map(
+        (seconds) => ({ seconds, nanos: 0 }),
+      ),
+      { seconds: most, nanos: 1 },
+      { seconds: most, nanos: 999_999_999 },
+      { seconds: 0n, nanos: -1 },
+      { seconds: -1n, nanos: 999_999_999 },
+      { seconds: -1n, nanos: 2 ** 31 - 1 },
+      // Duration: "Must be from -999,999,999 to +999,999,999 inclusive", and of the same sign as the seconds.
+      ...[-1, -999_999_999, -(2 ** 31), 1_000_000_000, 2 ** 31 - 1].map((nanos) => ({ seconds: 60n, nanos })),
+    ].map((length) => create(DurationSchema, length));
+    const apiKey = await apiKeys.createApiKey({ name: "x", permissions: ["calls.read"] });
+    const serviceKey = await serviceKeys.createServiceKey({ name: newName() });
+    const ids = { apiKey: idOf(apiKey.apiKey), serviceKey: idOf(serviceKey.serviceKey) };
+    const rows = [...lengths, undefined].flatMap((length) => {
+      const overlap = length === undefined ? {} : { overlap: length };
+      const name = length === undefined ? "no overlap" : `${length.seconds} s ${length.nanos} ns`;
+      return [
+        {
+          name: `RotateApiKey ${name}`,
+          ask: () => reasonOf(apiKeys.rotateApiKey({ id: ids.apiKey, ...overlap })),
+          outcome: "REQUEST_INVALID",
+        },
+        {
+          name: `RotateServiceKey ${name}`,
+          ask: () => reasonOf(serviceKeys.rotateServiceKey({ id: ids.serviceKey, ...overlap })),
+          outcome: "REQUEST_INVALID",
+        },
+      ];
+    });
+    await assertRefused(rows, async ({ ask }) => (await ask()) ?? "accepted");
+  });
 });
 
 test("every request that the others are made from is itself good", async () => {
-  for (const { path, credential, body, method } of calls) {
-    assert.equal(await call(path, body, ...credential), "accepted", method.name);
+  for (const { name, path, credential, body } of calls) {
+    assert.equal(await call(path, body, ...credential), "accepted", name);
   }
 });

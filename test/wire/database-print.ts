@@ -8,11 +8,16 @@ export interface DatabasePrint {
   end(): Promise<void>;
 }
 
+/** Written beside the calls, whenever it is time: how often keys were used, and which replicas there are. */
+const BESIDE_THE_CALLS = ["key_usage", "rate_limit_replicas"];
+
 export async function openDatabasePrint(connection: DatabaseConnection): Promise<DatabasePrint> {
   const client = new Client({ ...connection, query_timeout: 10_000 });
   await client.connect();
   const { rows: tables } = await client.query<{ name: string }>(
-    "select tablename as name from pg_tables where schemaname = current_schema() order by 1",
+    `select tablename as name from pg_tables
+     where schemaname = current_schema() and tablename <> all($1) order by 1`,
+    [BESIDE_THE_CALLS],
   );
   const prints = tables.map(
     ({ name }) =>

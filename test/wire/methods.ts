@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import type { DescMethod, JsonObject } from "@bufbuild/protobuf";
+import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import {
   ApiKeyService,
@@ -11,82 +12,209 @@ import {
 } from "../support/service.ts";
 import type { Field } from "./raw-call.ts";
 
-/** A call that is good: each of its message's fields is set. */
+/** A call that is good. */
 export interface GoodCall {
+  readonly name: string;
   readonly method: DescMethod;
   readonly path: string;
   readonly credential: readonly Field[];
   readonly body: JsonObject;
 }
 
-/** One good call for each method of the service, on things that were made for it. Nothing is called yet. */
+/**
+ * Good calls for each method of the service, on things that were made for it: each of its message's fields is set,
+ * by one call or, where not all can be together, by several. Nothing is called yet.
+ */
 export async function goodCalls(service: TestService): Promise<readonly GoodCall[]> {
-  const { organizationId } = service;
   const admin = { authorization: `Bearer ${await service.logIn()}` };
+  const bodies = await goodBodies(service, admin);
+  return SERVICES.flatMap((descriptor) => descriptor.methods).flatMap((method) => {
+    const body = bodies[method.name] ?? assert.fail(`add a good request of ${method.name} here`);
+    const path = `/${method.parent.typeName}/${method.name}`;
+    const credential: readonly Field[] = [["authorization", admin.authorization]];
+    const variants = Array.isArray(body) ? body : [body];
+    return variants.map((variant, at) => ({
+      name: at === 0 ? method.name : `${method.name} ${at + 1}`,
+      method,
+      path,
+      credential,
+      body: variant,
+    }));
+  });
+}
+
+async function goodBodies(
+  service: TestService,
+  admin: { readonly authorization: string },
+): Promise<Readonly<Record<string, JsonObject | JsonObject[]>>> {
+  const { organizationId } = service;
+  const apiKeys = service.client(ApiKeyService, admin);
+  const serviceKeys = service.client(ServiceKeyService, admin);
+  const idOf = (made: { readonly id: string } | undefined) => made?.id ?? assert.fail("was made");
   const newUser = async () => {
     const login = { email: `${randomUUID()}@acme.test`, password: randomUUID() };
     const { user } = await service.client(UserService, admin).createUser({ ...login, role: "member" });
-    return { ...login, id: user?.id ?? assert.fail("was made") };
+    return { ...login, id: idOf(user) };
   };
-  const { id: userId, email, password } = await newUser();
-  const forgetful = await newUser();
-  const { apiKey } = await service
-    .client(ApiKeyService, admin)
-    .createApiKey({ name: "to revoke", permissions: ["calls.read"] });
-  const { serviceKey } = await service
-    .client(ServiceKeyService, admin)
-    .createServiceKey({ name: "to-revoke" });
+  const newApiKey = async () => {
+    const { apiKey, secret } = await apiKeys.createApiKey({ name: "good", permissions: ["calls.read"] });
+    return { id: idOf(apiKey), secret };
+  };
+  const newServiceKey = async () =>
+    idOf((await serviceKeys.createServiceKey({ name: randomUUID() })).serviceKey);
+  const newRole = async () =>
+    idOf((await service.client(RoleService, admin).createRole({ name: `r-${randomUUID()}` })).role);
+  const overlap = { seconds: 3600n };
+  const rotatedApiKey = async () => {
+    const { id } = await newApiKey();
+    await apiKeys.rotateApiKey({ id, overlap });
+    return id;
+  };
+  const rotatedServiceKey = async () => {
+    const id = await newServiceKey();
+    await serviceKeys.rotateServiceKey({ id, overlap });
+    return id;
+  };
   const { organization } = await service
     .client(OrganizationService, admin)
     .createOrganization({ name: "To update" });
-  const idOf = (made: { readonly id: string } | undefined) => made?.id ?? assert.fail("was made");
-  const apiKeyId = idOf(apiKey);
-  const firstPage = { pageSize: 10, pageToken: "" };
-  const limits = { expireTime: "2999-01-01T00:00:00Z", allowedCidrs: ["203.0.113.0/24"] };
 
-  const bodies: Readonly<Record<string, JsonObject>> = {
-    Authenticate: {
-      headers: [{ name: "X-API-Key", value: service.apiKey }],
-      requiredPermissions: ["calls.read"],
-      organizationId,
-      audience: "",
-      clientAddress: "203.0.113.7",
-    },
+  const person = await newUser();
+  const forgetful = await newUser();
+  const leaving = await newUser();
+  const { id: apiKeyId } = await newApiKey();
+  const serviceKeyId = await newServiceKey();
+  const updated = { apiKey: (await newApiKey()).id, serviceKey: await newServiceKey() };
+
+  const firstPage = { pageSize: 10, pageToken: "" };
+  const expireTime = "2999-01-01T00:00:00Z";
+  const limits = { expireTime, allowedCidrs: ["203.0.113.0/24"] };
+  const permissions = { values: ["calls.read"] };
+  const allowedCidrs = { values: ["203.0.113.0/24"] };
+  const remembered = {
+    metadata: { entries: { team: "billing" } },
+    rateLimit: { requests: 100, windowSeconds: 60 },
+  };
+  const idempotencyKey = "a-retry-is-safe";
+  const question = {
+    headers: [{ name: "X-API-Key", value: service.apiKey }],
+    requiredPermissions: ["calls.read"],
+    anyPermissions: ["calls.write"],
+    organizationId,
+    audience: "",
+    clientAddress: "203.0.113.7",
+  };
+  const imported = {
+    organizationId,
+    ownerId: service.admin.id,
+    format: { prefix: "old_", length: 40, alphabet: "KEY_ALPHABET_BASE62" },
+    mode: "IMPORT_MODE_ALL_OR_NOTHING",
+    validateOnly: false,
+  };
+  const importedKey = {
+    name: "imported",
+    permissions: ["calls.read"],
+    environment: "test",
+    ...limits,
+    ...remembered,
+  };
+
+  return {
+    Authenticate: question,
+    Explain: { request: question },
     WhoAmI: {},
-    IssueToken: { password: { email, password }, organizationId },
-    RevokeToken: { token: await service.logIn(email, password) },
+    IssueToken: { password: { email: person.email, password: person.password }, organizationId },
+    RevokeToken: { token: await service.logIn(person.email, person.password) },
     CreateApiKey: {
       organizationId,
       name: "new",
       permissions: ["calls.read"],
       environment: "test",
       ...limits,
+      ...remembered,
+      idempotencyKey,
     },
     GetApiKey: { id: apiKeyId },
-    ListApiKeys: { organizationId, ...firstPage },
-    RevokeApiKey: { id: apiKeyId, reason: "lost" },
-    CreateOrganization: { name: "New" },
+    ListApiKeys: {
+      organizationId,
+      ...firstPage,
+      state: "API_KEY_STATE_ACTIVE",
+      ownerId: service.admin.id,
+      nameContains: "new",
+      environment: "test",
+    },
+    RevokeApiKey: { id: (await newApiKey()).id, reason: "lost" },
+    UpdateApiKey: [
+      { id: updated.apiKey, name: "newer", permissions, expireTime, allowedCidrs, ...remembered },
+      { id: updated.apiKey, neverExpires: true, unlimited: true },
+    ],
+    RotateApiKey: { id: (await newApiKey()).id, overlap: "60s" },
+    CancelRotation: { id: await rotatedApiKey() },
+    FinishRotation: { id: await rotatedApiKey() },
+    RevokeOwnApiKey: { apiKey: (await newApiKey()).secret, reason: "lost" },
+    ImportApiKeys: [
+      {
+        ...imported,
+        hashing: { algorithm: "KEY_HASH_ALGORITHM_HMAC_SHA256", hmacSecret: "c2VjcmV0" },
+        keys: [{ ...importedKey, hash: createHash("sha256").update(randomUUID()).digest("base64") }],
+      },
+      {
+        ...imported,
+        hashing: { algorithm: "KEY_HASH_ALGORITHM_BCRYPT" },
+        keys: [
+          {
+            ...importedKey,
+            hash: Buffer.from("$2b$10$abcdefghijklmnopqrstuuKLCS/NWxE3yvC3pTvv7XxjqgwGjVI/C").toString(
+              "base64",
+            ),
+            lookupPrefix: "old_Zq3v",
+          },
+        ],
+      },
+    ],
+    GetApiKeyUsage: { id: apiKeyId, days: 7 },
+    CreateOrganization: { name: "New", idempotencyKey },
     GetOrganization: { id: organizationId },
     ListOrganizations: firstPage,
     UpdateOrganization: { id: idOf(organization), suspended: true },
-    CreateUser: { organizationId, email: "new@acme.test", displayName: "New", role: "viewer", password },
-    GetUser: { id: userId, organizationId },
+    CreateUser: {
+      organizationId,
+      email: "new@acme.test",
+      displayName: "New",
+      role: "viewer",
+      password: person.password,
+      idempotencyKey,
+    },
+    GetUser: { id: person.id, organizationId },
     ListUsers: { organizationId, ...firstPage },
-    UpdateUser: { id: userId, organizationId, disabled: true },
+    UpdateUser: { id: person.id, organizationId, role: "viewer", disabled: true },
+    RemoveMembership: { id: leaving.id, organizationId, newOwnerId: service.admin.id },
     ChangePassword: {
       email: forgetful.email,
       currentPassword: forgetful.password,
       newPassword: `${forgetful.password} too`,
     },
-    CreateServiceKey: { name: "new", permissions: ["calls.read"], ...limits },
+    CreateRole: { organizationId, name: "new", permissions, idempotencyKey },
+    ListRoles: { organizationId, ...firstPage },
+    UpdateRole: { id: await newRole(), name: "newer", permissions },
+    DeleteRole: { id: await newRole() },
+    ListPermissions: {},
+    DefinePermission: {
+      name: "new.permission",
+      scope: "PERMISSION_SCOPE_ORGANIZATION",
+      description: "A new one",
+    },
+    CreateServiceKey: { name: "new", permissions: ["calls.read"], ...limits, idempotencyKey },
     ListServiceKeys: firstPage,
-    RevokeServiceKey: { id: idOf(serviceKey), reason: "lost" },
+    RevokeServiceKey: { id: await newServiceKey(), reason: "lost" },
+    GetServiceKey: { id: serviceKeyId },
+    UpdateServiceKey: [
+      { id: updated.serviceKey, permissions, expireTime, allowedCidrs },
+      { id: updated.serviceKey, neverExpires: true },
+    ],
+    RotateServiceKey: { id: await newServiceKey(), overlap: "60s" },
+    CancelServiceKeyRotation: { id: await rotatedServiceKey() },
+    FinishServiceKeyRotation: { id: await rotatedServiceKey() },
+    GetServiceKeyUsage: { id: serviceKeyId, days: 7 },
   };
-
-  return SERVICES.flatMap((descriptor) => descriptor.methods).map((method) => ({
-    method,
-    path: `/${method.parent.typeName}/${method.name}`,
-    credential: [["authorization", admin.authorization]],
-    body: bodies[method.name] ?? assert.fail(`add a good request of ${method.name} here`),
-  }));
 }

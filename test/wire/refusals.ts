@@ -25,12 +25,24 @@ export async function refusals(service: TestService) {
     /**
      * One call in JSON, by `Service/Method` or by its whole path.
      *
-     * @returns its verdict; where Connect itself refused the message, the code alone.
+     * @returns its verdict; where Connect itself refused the message, the code alone. Of an answer that tells of a
+     * refusal, that one: an explained decision, or the first key of an import.
      */
     async call(method: string, body: JsonValue, ...fields: readonly Field[]): Promise<string> {
       const path = method.startsWith("/") ? method : `/latchkey.v1.${method}`;
       const answer = await callHttp1(service.port, path, fields, JSON.stringify(body));
-      return verdictOf(answer).replace(/, no reason: .*/s, "");
+      const verdict = verdictOf(answer).replace(/, no reason: .*/s, "");
+      return verdict === "accepted" ? (reasonToldIn(answer.body.toString()) ?? verdict) : verdict;
     },
   };
+}
+
+interface Telling {
+  readonly reason?: string;
+  readonly results?: readonly { readonly reason?: string }[];
+}
+
+function reasonToldIn(answer: string): string | undefined {
+  const { reason, results } = JSON.parse(answer) as Telling;
+  return reason ?? results?.[0]?.reason;
 }

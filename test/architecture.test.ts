@@ -8,7 +8,7 @@ const HEIGHTS: readonly (readonly RegExp[])[] = [
   [/^cli\//],
   [/^app\.ts$/, /^entities\.ts$/],
   [/^server\//],
-  [/^(authenticate|audit|changes|credentials|organizations|permissions|users)\//],
+  [/^(authenticate|audit|changes|credentials|organizations|permissions|rate-limit|usage|users)\//],
   [/^(storage\/|errors\.ts$|uuid\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],
 ];
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { type Command, ConfigError, readConfig, SETTINGS, set } from "../src/config.ts";
 
-const COMMANDS: readonly Command[] = ["dev", "serve", "migrate", "bootstrap", "authenticate"];
+const COMMANDS: readonly Command[] = ["dev", "serve", "migrate", "bootstrap", "client"];
 const KEY = Buffer.alloc(32, 7).toString("base64");
 
 /** What every command runs with. */
@@ -45,7 +45,7 @@ test("what a command needs and is not set is told, for all of them at once", () 
     serve: ["DATABASE_URL", "LATCHKEY_ENCRYPTION_KEY", "LATCHKEY_PUBLIC_URL"],
     migrate: ["DATABASE_URL"],
     bootstrap: ["DATABASE_URL", "LATCHKEY_ENCRYPTION_KEY"],
-    authenticate: [],
+    client: [],
   };
   for (const command of COMMANDS) {
     const faults = faultsOf({}, command);
@@ -209,6 +209,14 @@ const CASES: Record<string, { takes: string[]; refuses: string[] }> = {
   LATCHKEY_PASSWORD_MIN_LENGTH: { takes: ["8", "15", "64"], refuses: ["", "7", "65", "0", "-8", "fifteen"] },
   LATCHKEY_DRAIN_SECONDS: { takes: ["0", "300"], refuses: ["", "-1", "301", "1.5"] },
   LATCHKEY_LOG_LEVEL: { takes: ["trace", "fatal"], refuses: ["", "verbose", "silent", "INFO"] },
+  LATCHKEY_CREDENTIAL: {
+    takes: ["sk_x", "ak_test_x", "eyJ.e.e", "x".repeat(4096)],
+    refuses: ["", "sk x", "sk_x\n", "sk_\u00e9", "x".repeat(4097)],
+  },
+  LATCHKEY_ORGANIZATION: {
+    takes: ["019a20ce-4b1c-75aa-8887-32c29f795e32", "019A20CE-4B1C-75AA-8887-32C29F795E32"],
+    refuses: ["", "acme", "019a20ce4b1c75aa888732c29f795e32", "019a20ce-4b1c-75aa-8887-32c29f795e32 "],
+  },
   LATCHKEY_AUDIENCE: {
     takes: ["a", "https://auth.test", "x".repeat(255)],
     refuses: ["", "a b", "a\n", "x".repeat(256), "\u00e9"],

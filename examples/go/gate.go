@@ -84,12 +84,13 @@ func (g *Gate) Authenticate(ctx context.Context, headers map[string][]string, pe
 }
 
 var statuses = map[codes.Code]int{
-	codes.InvalidArgument:  http.StatusBadRequest,
-	codes.Unauthenticated:  http.StatusUnauthorized,
-	codes.PermissionDenied: http.StatusForbidden,
+	codes.InvalidArgument:   http.StatusBadRequest,
+	codes.Unauthenticated:   http.StatusUnauthorized,
+	codes.PermissionDenied:  http.StatusForbidden,
+	codes.ResourceExhausted: http.StatusTooManyRequests,
 }
 
-// A decision has one of three codes and a reason of Latchkey's: a proxy may answer with the same codes.
+// A decision has one of four codes and a reason of Latchkey's: a proxy may answer with the same codes.
 func refusalOf(err error) *Refusal {
 	answer := status.Convert(err)
 	for _, detail := range answer.Details() {

@@ -14,6 +14,7 @@ STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
 }
 
 
@@ -67,7 +68,7 @@ class Gate:
 
 
 def refusal_of(error):
-    """A decision has one of three codes and a reason of Latchkey's: a proxy may answer with the same codes."""
+    """A decision has one of four codes and a reason of Latchkey's: a proxy may answer with the same codes."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()

@@ -92,13 +92,13 @@ function asAuthError(thrown: unknown): AuthError {
 }
 
 async function decide(schemes: readonly Scheme[], question: Question, trace: Trace): Promise<Decision> {
-  trace.check("client_address", question.clientAddress === "" ? "not told" : question.clientAddress);
+  trace.check("client_address", () => (question.clientAddress === "" ? "not told" : question.clientAddress));
   if (question.clientAddress !== "" && !isAddress(question.clientAddress)) {
     throw new AuthError("CLIENT_ADDRESS_INVALID");
   }
-  trace.check("headers", `${question.headers.length} fields`);
+  trace.check("headers", () => `${question.headers.length} fields`);
   const headers = readCredentialHeaders(question.headers);
-  trace.check("organization_named", "X-Org-Id and organization_id agree");
+  trace.check("organization_named", () => "X-Org-Id and organization_id agree");
   const organizationId = namedOrganization(headers.organizationId, question);
   const identity = await identify(schemes, headers, {
     organizationId,
@@ -132,8 +132,7 @@ async function identify(
   { credential }: CredentialHeaders,
   context: { organizationId: string; audience: string; trace: Trace },
 ): Promise<Identity> {
-  context.trace.check(
-    "credential",
+  context.trace.check("credential", () =>
     credential === undefined ? "none" : `one, of the kind ${credential.kind}`,
   );
   if (credential === undefined) {
@@ -149,7 +148,7 @@ async function identify(
 }
 
 function requireOrganization({ organization }: Identity, named: string, trace: Trace): void {
-  trace.check("organization", named === "" ? "the credential's own" : "the one named");
+  trace.check("organization", () => (named === "" ? "the credential's own" : "the one named"));
   if (organization?.suspended) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
@@ -162,7 +161,7 @@ function requireAddress(allowedCidrs: readonly string[], clientAddress: string, 
   if (allowedCidrs.length === 0) {
     return;
   }
-  trace.check("allowed_cidrs", "the credential is bound to addresses");
+  trace.check("allowed_cidrs", () => "the credential is bound to addresses");
   if (clientAddress === "") {
     throw new AuthError("CLIENT_ADDRESS_REQUIRED");
   }
@@ -179,7 +178,7 @@ function requirePermissions(
   if (requiredPermissions.length + anyPermissions.length === 0) {
     return;
   }
-  trace.check("permissions", `${permissions.size} held`);
+  trace.check("permissions", () => `${permissions.size} held`);
   const known = (name: string) => catalogue.organization.includes(name) || catalogue.platform.includes(name);
   const unknown = [...requiredPermissions, ...anyPermissions].filter((name) => !known(name));
   if (unknown.length > 0) {

@@ -25,8 +25,9 @@ type Rights = Pick<Decision, "grants" | "permissions">;
  * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, and
  * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
-export async function holdActor(em: EntityManager, { decision }: Actor): Promise<void> {
-  const ownerRights = await holdOwner(em, decision);
+export async function holdActor(em: EntityManager, actor: Actor): Promise<void> {
+  const { decision } = actor;
+  const ownerRights = await holdOwner(em, actor);
   const { grants, permissions } =
     decision.principal.type === "api_key" ? await holdApiKey(em, decision, ownerRights) : ownerRights;
   const hasGrants = decision.grants.every((text) => grants.includes(text));
@@ -35,8 +36,11 @@ export async function holdActor(em: EntityManager, { decision }: Actor): Promise
   }
 }
 
-/** Holds the user or the internal key that the actor is, or stands on. */
-async function holdOwner(em: EntityManager, decision: Decision): Promise<Rights> {
+/**
+ * Holds the user or the internal key that the actor is, or stands on. Whoever has to lock another API key
+ * before they hold the actor, who is one too, holds this before both.
+ */
+export async function holdOwner(em: EntityManager, { decision }: Actor): Promise<Rights> {
   const { principal, owner } = decision;
   if ("serviceKeyId" in owner) {
     const key = await em.findOne(ServiceKey, { id: owner.serviceKeyId, revokeTime: null }, HELD);

@@ -4,6 +4,7 @@ import type { StoredDigest } from "../credentials/key-digest.ts";
 import { type RateLimit, rateLimitOf } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 import type { Storage } from "../storage/open-storage.ts";
+import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
 import type { OrganizationView } from "./decision.ts";
 
 /** What every lookup tells besides its subject. Times are the database's. */
@@ -146,13 +147,10 @@ const KEY = `
   s.lookup_id, s.display_prefix, s.expire_time as secret_expire_time,
   s.digest, s.pepper_id, p.sealed_secret as sealed_pepper`;
 
-/** Of a membership `m`. */
-const ACTIVE = "m.accept_time is not null and m.disable_time is null and m.remove_time is null";
-
 /** @param secrets one row for each secret of a key. @param more columns. */
 const apiKeyFrom = (secrets: string, more = "") => `
   select ${KEY}${more}, k.rate_limit_requests, k.rate_limit_window_seconds,
-    k.owner_user_id, ${ACTIVE} as owner_user_active,
+    k.owner_user_id, ${IS_ACTIVE_MEMBER} as owner_user_active,
     r.permissions as owner_role_permissions,
     k.owner_service_key_id,
     w.revoke_time is null and (w.expire_time is null or w.expire_time > now()) as owner_service_key_active,
@@ -214,7 +212,7 @@ const SERVICE_KEY = `
 const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
     t.id, t.expire_time, t.revoke_time, u.id as user_id, u.email, u.platform_role,
-    m.display_name, ${ACTIVE} as user_active,
+    m.display_name, ${IS_ACTIVE_MEMBER} as user_active,
     r.name as role_name, r.permissions as role_permissions,
     ${ORGANIZATION}, ${CATALOGUE}
   from (select) as always

@@ -9,8 +9,12 @@ export interface HeldSecret {
 
 /** Follows one decision on its way. */
 export interface Trace {
-  /** Says what is looked at next; everything before it was found good. The detail is for people, and holds no secret. */
-  check(step: string, detail: string): void;
+  /**
+   * Says what is looked at next; everything before it was found good.
+   *
+   * @param detail for people, without any secret; asked for only where somebody wants to know.
+   */
+  check(step: string, detail: () => string): void;
   /** Says that the secret of a key was presented, whatever else becomes of the decision. */
   holds(secret: HeldSecret): void;
 }
@@ -31,8 +35,8 @@ export class DecisionTrace implements Trace {
     this.steps = keepsSteps ? [] : undefined;
   }
 
-  check(name: string, detail: string): void {
-    this.steps?.push({ name, detail });
+  check(name: string, detail: () => string): void {
+    this.steps?.push({ name, detail: detail() });
   }
 
   holds(secret: HeldSecret): void {

@@ -8,9 +8,9 @@ import {
   AuthenticationService,
 } from "../gen/latchkey/v1/authentication_pb.ts";
 import { CallError } from "./call-error.ts";
-import { readIdentity } from "./credential-source.ts";
+import { type Identity, readIdentity } from "./credential-source.ts";
 import { withExample } from "./example.ts";
-import { write } from "./output.ts";
+import { note, write } from "./output.ts";
 import { type QuestionOptions, REFUSED, readQuestion, withQuestionOptions } from "./question-options.ts";
 import { connect, type Service } from "./service.ts";
 import { type ServiceOptions, withServiceOptions } from "./service-options.ts";
@@ -50,10 +50,13 @@ async function run(options: ServiceOptions & QuestionOptions): Promise<void> {
 /** As the service that would ask: by its own key, if there is one, else as every command. */
 async function openAsCaller(options: ServiceOptions): Promise<Service> {
   const config = readConfig(process.env, "client");
-  const identity =
+  const identity: Identity =
     config.callerKey === undefined
       ? await readIdentity(options, config)
       : { url: options.url ?? set(config.url), headers: { "x-internal-key": config.callerKey } };
+  if (identity.note !== undefined) {
+    note(identity.note);
+  }
   return await connect(identity, options, config, "platform");
 }
 

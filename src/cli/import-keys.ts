@@ -18,6 +18,8 @@ import type { Service } from "./service.ts";
 const TIMEOUT_MILLIS = 120_000;
 /** What a shell gives to a command that Ctrl-C has ended. */
 const INTERRUPTED = 130;
+/** Some rows, or all of them. */
+const REFUSED = 1;
 
 export interface Import {
   readonly path: string;
@@ -49,6 +51,9 @@ export async function importKeys(service: Service, job: Import): Promise<void> {
     } else {
       await importAll(run);
     }
+    if (report.count(ImportOutcome.REFUSED) > 0) {
+      process.exitCode = REFUSED;
+    }
   } catch (error) {
     if (!interrupt.signal.aborted) {
       throw error;
@@ -57,9 +62,6 @@ export async function importKeys(service: Service, job: Import): Promise<void> {
     process.exitCode = INTERRUPTED;
   } finally {
     await report.end();
-  }
-  if (report.count(ImportOutcome.REFUSED) > 0) {
-    process.exitCode = 1;
   }
 }
 

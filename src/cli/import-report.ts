@@ -74,7 +74,7 @@ export class ImportReport {
     if (this.#json) {
       note(counts.map((count) => count.join(" ")).join(", "));
     } else {
-      await write(fieldsOf(counts));
+      await write(fieldsOf(counts)).catch(() => {});
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { type Actor, authorOf } from "../authenticate/actor.ts";
-import { holdActor } from "../authenticate/hold-actor.ts";
+import { holdActor, holdOwner } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -28,7 +28,8 @@ export interface KeyKind<Key extends KeyRow, Slot extends KeySlot> {
   slotsOf(em: EntityManager, key: Key): Promise<Slot[]>;
   /** A new secret for a key. */
   mint(key: Key): MintedKey;
-  addSlot(em: EntityManager, key: Key, slot: number, minted: MintedKey): Slot;
+  /** @param creatorId the principal to whom the secret is handed. */
+  addSlot(em: EntityManager, key: Key, slot: number, minted: MintedKey, creatorId: string): Slot;
   grantOf(key: Key): KeyGrant;
   standingOf(key: Key): KeyStanding;
   viewOf(em: EntityManager, key: Key): Promise<KeyView<Key>>;
@@ -95,6 +96,9 @@ async function lockHoldingActor<Key extends KeyRow, Slot extends KeySlot>(
   const keyFirst = principal.type === kind.principalType && id <= principal.id;
   if (!keyFirst) {
     await holdActor(em, actor);
+  } else if (principal.type === "api_key") {
+    // People come before keys, for whoever locks both.
+    await holdOwner(em, actor);
   }
   const key = await kind.lock(em, actor, id);
   if (keyFirst) {

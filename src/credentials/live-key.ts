@@ -12,18 +12,17 @@ export function requireLive(
   trace: Trace,
   reasons: { readonly revoked: Reason; readonly rotated: Reason; readonly expired: Reason },
 ): Date | undefined {
-  trace.check(
-    "revocation",
-    revokeTime === undefined ? "not revoked" : `revoked at ${revokeTime.toISOString()}`,
+  trace.check("revocation", () =>
+    revokeTime === undefined ? "not revoked" : `revoked at ${shown(revokeTime)}`,
   );
   if (revokeTime !== undefined) {
     throw new AuthError(reasons.revoked);
   }
-  trace.check("expiry", `the key ${endsAt(expireTime)}`);
+  trace.check("expiry", () => `the key ${endsAt(expireTime)}`);
   if (expireTime !== undefined && expireTime <= now) {
     throw new AuthError(reasons.expired);
   }
-  trace.check("rotation", `this secret ${endsAt(secret.expireTime)}`);
+  trace.check("rotation", () => `this secret ${endsAt(secret.expireTime)}`);
   if (secret.expireTime !== undefined && secret.expireTime <= now) {
     throw new AuthError(reasons.rotated);
   }
@@ -34,6 +33,11 @@ function earlier(one: Date | undefined, other: Date | undefined): Date | undefin
   return one === undefined || (other !== undefined && other < one) ? other : one;
 }
 
+/** PostgreSQL also knows `infinity`, which is no date of JavaScript's. */
+function shown(time: Date): string {
+  return time instanceof Date ? time.toISOString() : String(time);
+}
+
 function endsAt(time: Date | undefined): string {
-  return time === undefined ? "has no end" : `ends at ${time.toISOString()}`;
+  return time === undefined ? "has no end" : `ends at ${shown(time)}`;
 }

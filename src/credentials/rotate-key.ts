@@ -38,7 +38,7 @@ export async function rotateKey<Key extends KeyRow, Slot extends KeySlot>(
     const place = old?.slot === 1 ? 2 : 1;
     await clear(em, slots, place);
     const minted = kind.mint(key);
-    kind.addSlot(em, key, place, minted);
+    kind.addSlot(em, key, place, minted, actor.decision.principal.id);
     secret = minted.text;
     return {
       action: "rotate",

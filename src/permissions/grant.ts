@@ -52,7 +52,7 @@ function holdsPattern(
 }
 
 /**
- * Checks that a key which is to be made is bound at least as narrowly as the key that makes it. A person's
+ * Checks that a key which is to be handed out is bound at least as narrowly as the key of whoever does. A person's
  * token bounds nothing: its end is the end of a login, not of a person's rights.
  *
  * @throws AuthError PERMISSION_NOT_HELD
@@ -67,14 +67,14 @@ export function checkBounds(
   const { expireTime } = credential;
   if (expireTime !== undefined && (asked.expireTime === undefined || asked.expireTime > expireTime)) {
     throw new AuthError("PERMISSION_NOT_HELD", {
-      message: `Your key ends at ${expireTime.toISOString()}: give the new one an expire_time no later.`,
+      message: `Your key ends at ${expireTime.toISOString()}: what you hand out has to end no later.`,
       metadata: { bound: "expire_time" },
     });
   }
   const isNarrower = asked.allowedCidrs.length > 0 && areRangesWithin(asked.allowedCidrs, allowedCidrs);
   if (allowedCidrs.length > 0 && !isNarrower) {
     throw new AuthError("PERMISSION_NOT_HELD", {
-      message: "Your key is bound to addresses: give the new one allowed_cidrs within yours.",
+      message: "Your key is bound to addresses: what you hand out has to be bound within yours.",
       metadata: { bound: "allowed_cidrs" },
     });
   }

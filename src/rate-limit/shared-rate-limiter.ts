@@ -196,7 +196,7 @@ export class SharedRateLimiter implements RateLimiter {
     try {
       const uses = windows.map((window) => window.report());
       const { others, totals } = await reportUses(this.#storage, this.#replicaId, uses);
-      this.#take(totals);
+      this.#learn(totals);
       this.#solitude.heard(others, askedAt);
       this.#failure = undefined;
     } catch (error) {
@@ -216,7 +216,7 @@ export class SharedRateLimiter implements RateLimiter {
     await this.#forget();
   }
 
-  #take(totals: readonly WindowUses[]): void {
+  #learn(totals: readonly WindowUses[]): void {
     for (const { keyId, startSeconds, endSeconds, uses } of totals) {
       this.#windowFrom(keyId, startSeconds * 1000, endSeconds * 1000).told(uses);
     }
@@ -235,7 +235,7 @@ export class SharedRateLimiter implements RateLimiter {
   async #readAll(): Promise<boolean> {
     try {
       const totals = await readWindows(this.#storage, MOST_READ);
-      this.#take(totals);
+      this.#learn(totals);
       if (totals.length < MOST_READ) {
         return true;
       }

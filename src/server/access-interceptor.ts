@@ -76,7 +76,11 @@ async function admitCaller(
     if (!(error instanceof AuthError) || error.reason === "UNAVAILABLE") {
       throw error;
     }
-    throw new AuthError("CALLER_REJECTED", { metadata: { caller_reason: error.reason } });
+    const { reason, retryAfterMillis } = error;
+    throw new AuthError("CALLER_REJECTED", {
+      metadata: { caller_reason: reason },
+      ...(retryAfterMillis !== undefined && { retryAfterMillis }),
+    });
   }
 }
 

@@ -4,14 +4,10 @@ import type { Logger } from "pino";
 import { ErrorInfoSchema, RequestInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { AuthenticateResponseSchema } from "../gen/latchkey/v1/authentication_pb.ts";
 import { actorKey, faultKey, peerAddressKey, requestIdKey } from "./call-context.ts";
-import { redact } from "./log.ts";
 import type { WireAdapterOptions } from "./wire-adapter.ts";
 
 /** Told to callers, and taken from them. */
 export const REQUEST_ID_HEADER = "x-request-id";
-
-/** Of a path, in characters: that of a method is shorter. */
-const MOST_PATH = 200;
 
 /** What probes and tools ask all day. */
 const QUIET = /^grpc\.(health|reflection)\./;
@@ -75,12 +71,12 @@ export function createCallLogInterceptor(log: Logger): Interceptor {
 
 /** Does the same for a call that the transport refused, which no interceptor sees. */
 export function createRefusalLog(log: Logger): NonNullable<WireAdapterOptions["onRefused"]> {
-  return ({ values, path, answer }) => {
+  return ({ values, method, answer }) => {
     const requestId = values.get(requestIdKey);
     answer.header?.set(REQUEST_ID_HEADER, requestId);
     const line = {
       requestId,
-      method: redact(path.slice(1, MOST_PATH)),
+      ...(method !== undefined && { method }),
       code: answer.refusal,
       peer: values.get(peerAddressKey),
     };

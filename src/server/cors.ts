@@ -3,7 +3,14 @@ import type { NodeHandler } from "./node-handler.ts";
 
 /** How long a browser may remember what it was allowed, in seconds: what Chromium takes at most. */
 const MAX_AGE = "7200";
-const ALLOWED_HEADERS = [...cors.allowedHeaders, "Authorization", "X-API-Key", "X-Org-Id", "X-Request-Id"];
+const ALLOWED_HEADERS = [
+  ...cors.allowedHeaders,
+  "Authorization",
+  "X-API-Key",
+  "X-Org-Id",
+  "X-Request-Id",
+  "Retry-After",
+];
 const EXPOSED_HEADERS = [...cors.exposedHeaders, "X-Request-Id"];
 
 /**

@@ -1,10 +1,10 @@
 import { createServer as createHttp1Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { NodeHandler } from "./node-handler.ts";
-import type { Calls, OnePortLimits } from "./port-limits.ts";
+import type { Activity, callLimit, OnePortLimits } from "./port-limits.ts";
 
 interface Http1Connection {
-  readonly counted: Calls;
+  readonly activity: Activity;
   /** The calls in flight, in the order in which they will be answered. */
   readonly calls: Set<ServerResponse>;
   /** How many bytes had come when the last call ended: as many now means that no next request has begun. */
@@ -14,7 +14,7 @@ interface Http1Connection {
 }
 
 /** Serves the connections of a port that speak HTTP/1.1. */
-export function http1Door(handler: NodeHandler, limits: OnePortLimits) {
+export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: ReturnType<typeof callLimit>) {
   const connections = new Map<Socket, Http1Connection>();
   let draining = false;
 
@@ -38,14 +38,14 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits) {
       socket.pause();
       return;
     }
-    connection.counted.began();
+    const ended = began(connection.activity, () => socket.destroy());
     connection.calls.add(response);
-    if (draining || connection.counted.isFull) {
+    if (draining || connection.calls.size >= limits.maxCallsPerConnection) {
       response.shouldKeepAlive = false;
       connection.closing = true;
     }
     response.once("close", () => {
-      connection.counted.ended();
+      ended();
       connection.calls.delete(response);
       connection.bytesAtRest = socket.bytesRead;
       if (draining && connection.calls.size === 0) endConnection(socket, connection);
@@ -85,8 +85,8 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits) {
     // A server that never listens has no clock for headersMs and requestMs; this winds it up.
     start: () => server.emit("listening"),
     stop: () => server.close(),
-    accept(socket: Socket, counted: Calls): void {
-      connections.set(socket, { counted, calls: new Set(), bytesAtRest: 0, closing: false });
+    accept(socket: Socket, activity: Activity): void {
+      connections.set(socket, { activity, calls: new Set(), bytesAtRest: 0, closing: false });
       socket.once("close", () => connections.delete(socket));
       server.emit("connection", socket);
       socket.resume();

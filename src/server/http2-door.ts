@@ -7,10 +7,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { NodeHandler } from "./node-handler.ts";
-import { type Calls, destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { type Activity, type callLimit, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 
 /** Serves the connections of a port that speak HTTP/2. */
-export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
+export function http2Door(handler: NodeHandler, limits: OnePortLimits, began: ReturnType<typeof callLimit>) {
   const sessions = new Set<ServerHttp2Session>();
 
   // Against resets in bulk (CVE-2023-44487) and frames that are no use, Node's own bounds hold:
@@ -38,13 +38,13 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
     response.writeHead(501).end();
   });
 
-  function watch(session: ServerHttp2Session, socket: Socket, calls: Calls): void {
+  function watch(session: ServerHttp2Session, socket: Socket, activity: Activity): void {
     sessions.add(session);
     let asked = false;
     const idle = setTimeout(() => {
       // A client that has been asked to go and is still here does not even read.
-      if (calls.count === 0 && asked) return socket.destroy();
-      if (calls.count === 0) {
+      if (activity.calls === 0 && asked) return socket.destroy();
+      if (activity.calls === 0) {
         asked = true;
         session.close();
       }
@@ -57,14 +57,13 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
     // What a client does to its own connection is no news either.
     session.on("error", () => {});
     session.on("stream", (stream) => {
-      const isTooMany = calls.isFull;
-      calls.began();
       // Who reads nothing does not read RST_STREAM either, and Node keeps the stream until that is sent.
       const insist = () => destroyAfter(socket, limits.stallMs, stream);
       const cancel = () => {
         stream.close(http2Constants.NGHTTP2_CANCEL);
         insist();
       };
+      const ended = began(activity, cancel);
       stream.once("aborted", insist);
       // Not by 'end': a handler that answers with a stream need not have read so far.
       const late = setTimeout(() => {
@@ -82,17 +81,15 @@ export function http2Door(handler: NodeHandler, limits: OnePortLimits) {
       stream.once("close", () => {
         clearTimeout(late);
         clearInterval(stall);
-        calls.ended();
+        ended();
         idle.refresh();
       });
-      // RFC 9113 §8.7: the client may send it again.
-      if (isTooMany) stream.close(http2Constants.NGHTTP2_REFUSED_STREAM);
     });
   }
 
   return {
-    accept(socket: Socket, calls: Calls): void {
-      server.once("session", (session) => watch(session, socket, calls));
+    accept(socket: Socket, activity: Activity): void {
+      server.once("session", (session) => watch(session, socket, activity));
       server.emit("connection", socket);
     },
     /**

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { http1Door } from "./http1-door.ts";
 import { http2Door } from "./http2-door.ts";
 import { contained, type NodeHandler } from "./node-handler.ts";
-import { countCalls, defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { callLimit, defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 import { tlsDoor } from "./tls-door.ts";
 import type { Tls } from "./tls-files.ts";
 
@@ -46,14 +46,14 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const limits = { ...defaultOnePortLimits, ...options.limits };
   const onError = options.onError ?? warn;
   const handler = contained(options.handler, onError);
-  const http1 = http1Door(handler, limits);
-  const http2 = http2Door(handler, limits);
+  const began = callLimit(limits);
+  const http1 = http1Door(handler, limits, began);
+  const http2 = http2Door(handler, limits, began);
   const onRenewed = options.onTlsRenewed ?? (() => {});
   const tls = options.tls && tlsDoor(options.tls, limits.decideMs, { onRenewed, onFault: onError });
   /** Who has gone longest without a call's beginning or end stands first. */
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
-  const callsOf = countCalls(limits);
 
   const watchEnd = (socket: Socket) => {
     // A reset is no news: 'close' follows it. Without a listener it would end the process.
@@ -74,10 +74,10 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
     const decided = (stream: Socket, isHttp2: boolean) => {
       undecided.delete(socket);
       if (stream !== socket) watchEnd(stream);
-      const calls = callsOf(() => {
+      const onCall = () => {
         if (sockets.delete(socket)) sockets.add(socket);
-      });
-      (isHttp2 ? http2 : http1).accept(stream, calls);
+      };
+      (isHttp2 ? http2 : http1).accept(stream, { calls: 0, onCall });
     };
     if (tls === undefined) decideProtocol(socket, limits.decideMs, decided);
     else tls.accept(socket, decided);

@@ -17,8 +17,8 @@ export interface OnePortLimits {
   /** Calls in flight on one connection: HTTP/2 streams or pipelined HTTP/1.1 requests. */
   readonly maxCallsPerConnection: number;
   /**
-   * Calls in flight on all connections. While there are as many, each connection that calls has an equal share
-   * of them instead, but two at least: one may be a stream that never ends.
+   * Calls in flight on all connections. More gives up the oldest, but of no connection that has only two: who
+   * calls now and then is not who floods.
    */
   readonly maxCalls: number;
   /** How long an HTTP/1.1 request's header section may take to come. */
@@ -35,8 +35,10 @@ export interface OnePortLimits {
   readonly lingerMs: number;
 }
 
-/** What a call in flight may take of the heap: measured, those that take most are bidirectional streams. */
-const CALL_BYTES = 64 * 1024;
+/** What a call in flight takes of the heap at most, as measured: a stream that goes both ways takes 90 KiB. */
+const CALL_BYTES = 128 * 1024;
+/** Of one connection: a stream that never ends, and what is called meanwhile. */
+const SPARED_CALLS = 2;
 
 export const defaultOnePortLimits: OnePortLimits = {
   maxConnections: 10_000,
@@ -59,46 +61,49 @@ export function destroyAfter(socket: Socket, ms: number, ending: Socket | Server
   ending.once("close", () => clearTimeout(timer));
 }
 
-/** The calls that one connection has in flight. */
-export interface Calls {
-  readonly count: number;
-  /** Whether it has as many as it may have now. */
-  readonly isFull: boolean;
-  began(): void;
-  ended(): void;
+/** What one connection does. */
+export interface Activity {
+  /** The calls that it has in flight. */
+  calls: number;
+  /** Told when a call begins, and when it ends. */
+  readonly onCall: () => void;
 }
 
-/** Counts the calls in flight on all connections. */
-export function countCalls({ maxCalls, maxCallsPerConnection }: OnePortLimits) {
-  let all = 0;
-  let callers = 0;
-  const most = () =>
-    all < maxCalls
-      ? maxCallsPerConnection
-      : Math.min(maxCallsPerConnection, Math.max(2, Math.floor(maxCalls / callers)));
+interface Call {
+  readonly connection: Activity;
+  readonly giveUp: () => void;
+}
 
-  /** @param onChange is told when a call begins, and when it ends. */
-  return (onChange: () => void): Calls => {
-    let count = 0;
-    return {
-      get count() {
-        return count;
-      },
-      get isFull() {
-        return count >= most();
-      },
-      began() {
-        all += 1;
-        count += 1;
-        if (count === 1) callers += 1;
-        onChange();
-      },
-      ended() {
-        all -= 1;
-        count -= 1;
-        if (count === 0) callers -= 1;
-        onChange();
-      },
-    };
+/** Keeps to `maxCalls`. */
+export function callLimit({ maxCalls }: OnePortLimits) {
+  /** The oldest first. */
+  const inFlight = new Set<Call>();
+  const quarter = Math.ceil(maxCalls / 4);
+  let begun = 0;
+
+  function end(call: Call): void {
+    if (!inFlight.delete(call)) return;
+    call.connection.calls -= 1;
+    call.connection.onCall();
+  }
+
+  function makeRoom(): void {
+    for (const call of inFlight) {
+      if (inFlight.size <= 3 * quarter) return;
+      if (call.connection.calls <= SPARED_CALLS) continue;
+      end(call);
+      call.giveUp();
+    }
+  }
+
+  /** @returns what is to be told when the call has ended. */
+  return (connection: Activity, giveUp: () => void): (() => void) => {
+    begun += 1;
+    if (begun % quarter === 0) makeRoom();
+    const call = { connection, giveUp };
+    inFlight.add(call);
+    connection.calls += 1;
+    connection.onCall();
+    return () => end(call);
   };
 }

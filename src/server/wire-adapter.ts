@@ -27,7 +27,12 @@ import { trailersOnly } from "./wire-trailers-only.ts";
 export type WireAdapterOptions = Omit<ConnectNodeAdapterOptions, "requestGate" | "requestPathPrefix"> &
   Required<Pick<ConnectNodeAdapterOptions, "fallback">> & {
     /** Told of each call that is refused before the interceptors see it; may add headers to the answer. */
-    readonly onRefused?: (refused: { values: ContextValues; path: string; answer: RefusedAnswer }) => void;
+    readonly onRefused?: (refused: {
+      values: ContextValues;
+      /** Undefined: there is no such method. Whatever stands in its place is the client's, and may be a secret. */
+      method: string | undefined;
+      answer: RefusedAnswer;
+    }) => void;
   };
 
 /**
@@ -60,7 +65,8 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
     const path = toOriginForm(request).split("?", 1)[0] ?? "";
     const note = (answer: UniversalServerResponse | RefusedAnswer) => {
       if ("refusal" in answer) {
-        options.onRefused?.({ values: contextValues, path, answer });
+        const name = methods.has(path) ? path.slice(1) : undefined;
+        options.onRefused?.({ values: contextValues, method: name, answer });
       }
       return answer;
     };

@@ -3,6 +3,7 @@ import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts"
 import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
 import { handOverKeys, revokeKeysOf } from "../credentials/api-key/hand-over.ts";
+import { endSecretsOf } from "../credentials/end-secrets.ts";
 import { AuthError } from "../errors.ts";
 import { LEAST_ROLE } from "../permissions/built-in-roles.ts";
 import { Role } from "../permissions/role-entity.ts";
@@ -50,8 +51,8 @@ export async function removeMembership(
     if (newOwnerId !== "") {
       await holdKeyOwner(em, organizationId, newOwnerId);
     }
-    // First of all, so that nobody makes more keys in their name. The least of roles keeps none in use that is
-    // to be deleted.
+    // Before their keys are looked for: nobody makes more in their name then. And whoever has left keeps no role
+    // from being deleted.
     const { id: roleId } = await em.findOneOrFail(Role, { organizationId, name: LEAST_ROLE });
     await em.nativeUpdate(Membership, { organizationId, userId }, { removeTime: raw("now()"), roleId });
     const ended = await endSessions(em, organizationId, userId);
@@ -66,7 +67,8 @@ export async function removeMembership(
       targetId: userId,
       detail: { before: { role, disabled }, ...(newOwnerId !== "" && { newOwnerId }), ...result },
     };
-    const keys = [...result.handedOver, ...result.revoked].map((id) => `key:${id}` as const);
+    const rotated = await endSecretsOf(em, result.revoked);
+    const keys = [...result.handedOver, ...result.revoked, ...rotated].map((id) => `key:${id}` as const);
     return { result, event, tags: [`user:${userId}`, ...keys, ...ended] };
   });
 }

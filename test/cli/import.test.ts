@@ -26,7 +26,7 @@ const FORMAT = ["--format-prefix", "old_", "--length", "36", "--alphabet", "hex"
 const SHA256 = [...FORMAT, "--algorithm", "sha256"];
 const MOST_BYTES = 4 * 1024 * 1024;
 /** Of a large file. */
-const ROWS = 65_000;
+const ROWS = 24_500;
 
 const oldKey = () => `old_${randomBytes(16).toString("hex")}`;
 const digest = (text: string) => createHash("sha256").update(text).digest();
@@ -303,7 +303,7 @@ describe("latchkey key import", { concurrency: 2 }, () => {
     const fake = await startFakeImport(t);
     const path = join(temporaryFolder(cleanup(t)), "keys.jsonl");
     const file = createWriteStream(path);
-    const metadata = Object.fromEntries(Array.from({ length: 3 }, (_, at) => [`m${at}`, "x".repeat(480)]));
+    const metadata = Object.fromEntries(Array.from({ length: 32 }, (_, at) => [`m${at}`, "x".repeat(500)]));
     for (let row = 0; row < ROWS; row++) {
       const hash = digest(String(row)).toString("hex");
       // At first they are small, so that the one bound is met; later large, for the other.
@@ -322,7 +322,7 @@ describe("latchkey key import", { concurrency: 2 }, () => {
 
     const command = fake.operator.start(["key", "import", path, ...SHA256, "--dry-run"], {
       // Less than the file, by far.
-      env: { NODE_OPTIONS: "--max-old-space-size=56" },
+      env: { NODE_OPTIONS: "--max-old-space-size=72" },
     });
     assert.deepEqual(await command.ended(100_000), { code: 0, signal: null }, command.stderr);
     assert.deepEqual(counts(command.stdout), [ROWS, 0, 0, 0]);
@@ -331,7 +331,7 @@ describe("latchkey key import", { concurrency: 2 }, () => {
       [10_000, 10_000],
     );
     assert.ok(fake.calls.every(({ keys, bytes }) => keys <= 10_000 && bytes <= MOST_BYTES));
-    assert.ok(fake.calls.slice(2, -1).every(({ bytes }) => bytes > MOST_BYTES - 16_384));
+    assert.ok(fake.calls.slice(2, -1).every(({ bytes }) => bytes > MOST_BYTES - 20_000));
     assert.ok(fake.calls.every(({ validateOnly }) => validateOnly));
     assert.equal(new Set(fake.calls.flatMap(({ names }) => names)).size, ROWS);
   });
@@ -404,6 +404,15 @@ describe("latchkey key import", { concurrency: 2 }, () => {
     await ended(command, 0);
     assert.equal(linesOf(command.stdout).at(-1), "code 0");
     assert.equal((await namesOf("unread ")).length, 2_000);
+    // That nobody reads what was refused does not make it good.
+    const bad = fileOf(t, "keys.jsonl", jsonLines([{ ...rows[0], name: "unread, too", hash: "" }]));
+    for (const json of [[], ["--json"]]) {
+      const refused = operatorOf(t, service).start(["key", "import", bad, ...SHA256, ...json], {
+        readsLines: 0,
+      });
+      await ended(refused, 0);
+      assert.equal(refused.stdout, "code 1\n");
+    }
   });
 
   interface FakeOptions {

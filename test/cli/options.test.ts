@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, it, test } from "node:test";
 import type { Command } from "commander";
 import fc from "fast-check";
@@ -182,28 +183,52 @@ test("what comes from elsewhere cannot move the cursor or forge a line", () => {
   assert.doesNotMatch(shown.replaceAll("\n", ""), /\p{C}/u);
 });
 
-describe("the help", () => {
+describe("a command that is written down", () => {
   const leaves = (command: Command): Command[] =>
     command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
 
-  it("of every command that talks to a service has an example, which that command takes", async () => {
-    const server = ["dev", "serve", "migrate", "bootstrap"];
+  /** Runs it up to where it would do something. @returns which command that is. */
+  async function parse(line: string): Promise<string | undefined> {
     const program = await buildProgram();
-    const commands = leaves(program).filter((command) => !server.includes(command.name()));
+    let ran: string | undefined;
+    for (const command of leaves(program)) {
+      command.action(() => {
+        ran = `${command.parent === program ? "" : `${command.parent?.name()} `}${command.name()}`;
+      });
+    }
+    // The shell's own part of it is left out.
+    const words = [...line.replace(/ < .*$/, "").matchAll(/'([^']*)'|(\S+)/g)];
+    const [name, ...args] = words.map(([, quoted, bare]) => quoted ?? bare ?? "");
+    assert.equal(name, "latchkey");
+    await program.parseAsync(args, { from: "user" });
+    return ran;
+  }
+
+  it("as the example of a command's help is one that it takes; each that talks to a service has one", async () => {
+    const server = ["dev", "serve", "migrate", "bootstrap"];
+    const commands = leaves(await buildProgram()).filter((command) => !server.includes(command.name()));
     assert.ok(commands.length > 30);
     for (const command of commands) {
       const example = exampleOf(command) ?? assert.fail(`${command.name()} has none`);
-      let ran = 0;
-      command.action(() => {
-        ran += 1;
-      });
-      // The shell's own part of it is left out.
-      const words = [...example.replace(/ < .*$/, "").matchAll(/'([^']*)'|(\S+)/g)].map(
-        ([, quoted, bare]) => quoted ?? bare ?? "",
-      );
-      assert.equal(words.shift(), "latchkey");
-      await program.parseAsync(words, { from: "user" });
-      assert.equal(ran, 1, example);
+      assert.ok((await parse(example))?.endsWith(command.name()), example);
     }
+  });
+
+  it("in the walkthrough is one that there is, and together they are the life of a key", async () => {
+    const lines = [...readFileSync("docs/walkthrough.md", "utf8").matchAll(/^\$ (latchkey .*)$/gm)];
+    const commands = await Promise.all(lines.map(([, line = ""]) => parse(line)));
+    assert.deepEqual(
+      [...new Set(commands)],
+      [
+        "key create",
+        "key rotate",
+        "key get",
+        "key finish-rotation",
+        "explain",
+        "key usage",
+        "key revoke",
+        "key revoke-own",
+      ],
+    );
   });
 });

@@ -15,6 +15,7 @@ import {
 import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
 import { ApiKeyService, AuthenticationService, startService, type TestService } from "../support/service.ts";
+import { keyText, partsOf } from "../wire/key-text.ts";
 import { holdRows } from "./row-lock.ts";
 
 let service: TestService;
@@ -188,6 +189,8 @@ test("what is no key of this deployment proves nothing: cut, changed, made up, o
     unknown,
     // The beginning of one, and the end of another whose own checksum fits.
     `${text.slice(0, text.lastIndexOf("_"))}${unknown.slice(unknown.lastIndexOf("_"))}`,
+    // The same key by its public part, with another secret and a checksum that fits.
+    keyText({ ...partsOf(text), secret: partsOf(unknown).secret }),
     service.internalKey,
     await service.logIn(),
     "x".repeat(4096),

@@ -67,6 +67,19 @@ keyDrivers(service).forEach((driver, at) => {
       );
     });
 
+    test("a secret that a key got by rotating another ends when that key is revoked; the older one goes on", async () => {
+      const write = driver.table === "api_key" ? "auth.api_keys.write" : "platform.service_keys.write";
+      const rotator = await driver.add({ permissions: [write, "calls.read"] });
+      const { id, text } = await driver.add({ permissions: ["calls.read"] });
+      const { secret } = await driver.rotate(id, HOUR, { [driver.header]: rotator.text });
+      assert.equal(await refusals(secret), undefined);
+      await driver.revoke(rotator.id, admin);
+      assert.equal(await refusals(secret), reasons.rotated);
+      assert.equal(await refusals(text), undefined);
+      const events = await eventsOf(rotator.id);
+      assert.deepEqual(events.at(-1)?.detail["rotated"], [id]);
+    });
+
     test("its slots are told, the newest first, with the end of the older secret", async () => {
       const { id, text } = await driver.add();
       const before = (await driver.get(id, admin)).slots;

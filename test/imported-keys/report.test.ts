@@ -1,14 +1,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
-import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { v4 as uuidv4 } from "uuid";
-import type { Actor } from "../../src/authenticate/actor.ts";
-import { importApiKeysCall } from "../../src/credentials/imported-key/import-service.ts";
-import { createForeignTexts } from "../../src/credentials/imported-key/key-format.ts";
 import type { Reason } from "../../src/errors.ts";
-import { ImportApiKeysRequestSchema } from "../../src/gen/latchkey/v1/api_key_pb.ts";
 import { addOrganization, addServiceKey, addUser, makePassword, type Password } from "../access/cast.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
@@ -89,10 +84,6 @@ const BAD: readonly (readonly [what: string, Reason, KeyInit])[] = [
   ["no hash", "KEY_HASH_INVALID", { hash: new Uint8Array() }],
   ["a hash that is too short", "KEY_HASH_INVALID", { hash: new Uint8Array(20) }],
   ["a hash in hexadecimal", "KEY_HASH_INVALID", { hash: Buffer.from(sha256("x").toString("hex")) }],
-];
-
-/** The same in messages of their own. */
-const BAD_WITHIN: readonly (readonly [what: string, Reason, KeyInit])[] = [
   ["a name of metadata that is none", "REQUEST_INVALID", { metadata: { entries: { "a b": "x" } } }],
   ["metadata that is too long", "REQUEST_INVALID", { metadata: { entries: { a: "x".repeat(501) } } }],
   ["a control character in metadata", "REQUEST_INVALID", { metadata: { entries: { a: "x\0" } } }],
@@ -100,61 +91,20 @@ const BAD_WITHIN: readonly (readonly [what: string, Reason, KeyInit])[] = [
   ["a window that is too long", "REQUEST_INVALID", { rateLimit: { requests: 1, windowSeconds: 86401 } }],
 ];
 
-/** As the interceptors would let it through. */
-async function importPastTheRules(keys: readonly KeyInit[], more: ImportRequest = {}) {
-  const { core, organizationId, admin } = service;
-  const catalogue = { organization: ["calls.read"], platform: ["platform.api_keys.import"] };
-  const { id } = await addServiceKey(core, { permissions: ["*"] });
-  const actor: Actor = {
-    organizationId: undefined,
-    decision: {
-      principal: { id, type: "service", displayName: "test", email: "", role: "" },
-      credential: { id, type: "service_key", expireTime: undefined },
-      organization: undefined,
-      owner: { serviceKeyId: id },
-      grants: ["*"],
-      permissions: new Set([...catalogue.organization, ...catalogue.platform]),
-      catalogue,
-      allowedCidrs: [],
-      rateLimit: undefined,
-      stripHeaders: [],
-    },
-  };
-  const foreignTexts = createForeignTexts(["ak", "sk"]);
-  return await importApiKeysCall(
-    { ...core, foreignTexts },
-    actor,
-    create(ImportApiKeysRequestSchema, {
-      organizationId,
-      ownerId: admin.id,
-      format: OLD_FORMAT,
-      hashing: { algorithm: KeyHashAlgorithm.SHA256 },
-      mode: ImportMode.BEST_EFFORT,
-      keys: [...keys],
-      ...more,
-    }),
-  );
-}
-
 test("what is wrong with a key is told in its own result, and the good ones beside it are imported", async () => {
-  for (const [bad, importIt] of [
-    [BAD, (keys: KeyInit[]) => importKeys(service, keys, BEST_EFFORT)],
-    [BAD_WITHIN, (keys: KeyInit[]) => importPastTheRules(keys)],
-  ] as const) {
-    const good = bad.map(() => oldKey());
-    // A bad one after each good one.
-    const keys = bad.flatMap(([, , more], at) => [keyOf(good[at] ?? ""), keyOf(oldKey(), more)]);
-    const { results, imported, refused, unchanged } = await importIt(keys);
-    assert.deepEqual([imported, refused, unchanged], [bad.length, bad.length, 0]);
-    for (const [at, [what, reason]] of bad.entries()) {
-      const [before, result] = [results[2 * at], results[2 * at + 1]];
-      assert.deepEqual([before?.outcome, before?.reason], [IMPORTED, ""], what);
-      assert.deepEqual([result?.outcome, result?.reason, result?.id], [REFUSED, reason, ""], what);
-      assert.ok(result?.message !== "" && (result?.message.length ?? 0) <= 300, what);
-    }
-    for (const [at, text] of good.entries()) {
-      assert.equal((await present(service, text)).principal?.id, results[2 * at]?.id);
-    }
+  const good = BAD.map(() => oldKey());
+  // A bad one after each good one.
+  const keys = BAD.flatMap(([, , more], at) => [keyOf(good[at] ?? ""), keyOf(oldKey(), more)]);
+  const { results, imported, refused, unchanged } = await importKeys(service, keys, BEST_EFFORT);
+  assert.deepEqual([imported, refused, unchanged], [BAD.length, BAD.length, 0]);
+  for (const [at, [what, reason]] of BAD.entries()) {
+    const [before, result] = [results[2 * at], results[2 * at + 1]];
+    assert.deepEqual([before?.outcome, before?.reason], [IMPORTED, ""], what);
+    assert.deepEqual([result?.outcome, result?.reason, result?.id], [REFUSED, reason, ""], what);
+    assert.ok(result?.message !== "" && (result?.message.length ?? 0) <= 300, what);
+  }
+  for (const [at, text] of good.entries()) {
+    assert.equal((await present(service, text)).principal?.id, results[2 * at]?.id);
   }
 });
 

@@ -6,6 +6,7 @@ import { AttemptThrottle } from "../../src/credentials/imported-key/attempt-thro
 import { BcryptThread } from "../../src/credentials/imported-key/bcrypt-thread.ts";
 import { createSaltedCheck } from "../../src/credentials/imported-key/salted-check.ts";
 import { AuthError } from "../../src/errors.ts";
+import { cleanup, run } from "../support/process.ts";
 import { refusedWith } from "../support/refusal.ts";
 import { ApiKeyService, startService, type TestService } from "../support/service.ts";
 import {
@@ -232,6 +233,16 @@ test("the thread of bcrypt is started anew after it has ended, and answers in or
   } finally {
     await thread.end();
   }
+});
+
+test("a process in which bcrypt was used ends when it has nothing else to do", async (t) => {
+  const program = `
+    import { BcryptThread } from "./src/credentials/imported-key/bcrypt-thread.ts";
+    const thread = new BcryptThread();
+    console.log(await thread.matches("right", ${JSON.stringify(hashSync("right", 4))}));`;
+  const child = run(cleanup(t), [process.execPath, "--input-type=module", "--eval", program]);
+  assert.deepEqual(await child.ended(), { code: 0, signal: null });
+  assert.equal(child.stdout, "true\n");
 });
 
 test("two salted hashes of one text are one key: the first that was imported", async () => {

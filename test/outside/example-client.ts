@@ -167,6 +167,17 @@ function testClient({ folder, needs, fetches, start }: ExampleClient): void {
         assert.deepEqual((await put(t, header(`${key}é`))).answer, refused(400, "CREDENTIAL_MALFORMED"));
       });
 
+      example("a key that is used more often than it may be is told to wait, and not refused", async (t) => {
+        const client = services.plain.client(ApiKeyService, { authorization: `Bearer ${services.token}` });
+        const { secret } = await client.createApiKey({
+          name: "once a day",
+          permissions: ["calls.read"],
+          rateLimit: { requests: 1, windowSeconds: 86_400 },
+        });
+        assert.ok((await put(t, header(`X-API-Key: ${secret}`))).answer.principal);
+        assert.deepEqual((await put(t, header(`X-API-Key: ${secret}`))).answer, refused(429, "RATE_LIMITED"));
+      });
+
       example("bytes that are not text, in a header that is no credential, hinder nobody", async (t) => {
         const noted = `--header "X-Note: $(printf '\\377\\200')"`;
         assert.ok((await put(t, header(`X-API-Key: ${services.plain.apiKey}`), noted)).answer.principal);

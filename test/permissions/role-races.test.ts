@@ -223,7 +223,7 @@ test("whoever is demoted while they give something gives nothing", async () => {
     ];
     for (const [lost, lose] of losses) {
       for (const [gift, give] of gifts) {
-        const role = await make([...manager, "auth.users.*"]);
+        const role = await make([...manager, "auth.users.read", "auth.users.*"]);
         const person = await addPerson(service, password, organizationId, role.name);
         const userId = await member();
         const before = await run("select * from roles where id <> $1 order by id", role.id);

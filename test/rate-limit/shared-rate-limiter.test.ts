@@ -378,6 +378,19 @@ for (const fails of ["before", "after"] as const) {
   });
 }
 
+test("uses whose report has failed are reported again by themselves", async (t) => {
+  const deployment = await Deployment.create(cleanup(t));
+  await deployment.startMany(2);
+  const storage = flaky(await deployment.storage(2));
+  const limiter = await deployment.start({ at: 2, storage });
+  storage.fails = "before";
+  const keyId = uuidv4();
+  assert.equal(take(limiter, keyId, aDay(1)), "allowed");
+  await turn();
+  storage.fails = "never";
+  await until("it is reported", async () => (await recordedUses(deployment, keyId)) === 1, { within: 5_000 });
+});
+
 test("a lone replica without its database is sure of being alone for a few seconds only", async (t) => {
   const deployment = await Deployment.create(cleanup(t));
   const storage = flaky(await deployment.storage());

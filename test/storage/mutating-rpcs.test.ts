@@ -1,13 +1,19 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Client } from "@connectrpc/connect";
 import { v4 as uuidv4 } from "uuid";
 import type { Reason } from "../../src/errors.ts";
+import { PermissionScope } from "../../src/gen/latchkey/v1/access_pb.ts";
+import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../../src/gen/latchkey/v1/api_key_pb.ts";
+import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import {
   addApiKey,
   addOrganization,
+  addRole,
+  addRotation,
   addServiceKey,
   addUser,
   makePassword,
@@ -50,6 +56,7 @@ let clients: Record<"admin" | "viewer" | "nobody", Clients>;
 interface Clients {
   readonly apiKeys: Client<typeof ApiKeyService>;
   readonly organizations: Client<typeof OrganizationService>;
+  readonly roles: Client<typeof RoleService>;
   readonly serviceKeys: Client<typeof ServiceKeyService>;
   readonly tokens: Client<typeof TokenService>;
   readonly users: Client<typeof UserService>;
@@ -64,6 +71,7 @@ before(async () => {
   const clientsOf = (headers: Record<string, string>): Clients => ({
     apiKeys: service.client(ApiKeyService, headers),
     organizations: service.client(OrganizationService, headers),
+    roles: service.client(RoleService, headers),
     serviceKeys: service.client(ServiceKeyService, headers),
     tokens: service.client(TokenService, headers),
     users: service.client(UserService, headers),
@@ -83,7 +91,41 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const { organizationId, core } = service;
   const owner = { userId: service.admin.id };
   const key = await addApiKey(core, { organizationId, owner, permissions: ["calls.read"] });
-  const serviceKey = await addServiceKey(core, { permissions: ["calls.read"] });
+  const newKey = () => addApiKey(core, { organizationId, owner, permissions: ["calls.read"] });
+  const rotatedKey = async () => {
+    const { id } = await newKey();
+    await addRotation(core, "api_key", id, organizationId);
+    return id;
+  };
+  const newServiceKey = () => addServiceKey(core, { permissions: ["calls.read"] });
+  const rotatedServiceKey = async () => {
+    const { id } = await newServiceKey();
+    await addRotation(core, "service_key", id);
+    return id;
+  };
+  const newRole = (permissions: string[]) =>
+    addRole(core, { organizationId, name: `role-${uuidv4()}`, permissions });
+  const serviceKey = await newServiceKey();
+  const keys = {
+    updated: (await newKey()).id,
+    rotated: (await newKey()).id,
+    cancelled: await rotatedKey(),
+    finished: await rotatedKey(),
+    held: (await newKey()).text,
+    revoked: await newKey(),
+  };
+  await admin.apiKeys.revokeApiKey({ id: keys.revoked.id });
+  const serviceKeys = {
+    updated: (await newServiceKey()).id,
+    rotated: (await newServiceKey()).id,
+    cancelled: await rotatedServiceKey(),
+    finished: await rotatedServiceKey(),
+    revoked: (await newServiceKey()).id,
+  };
+  await admin.serviceKeys.revokeServiceKey({ id: serviceKeys.revoked });
+  const roles = { updated: await newRole(["calls.read"]), deleted: await newRole([]) };
+  const [builtIn] = (await admin.roles.listRoles({})).roles;
+  const leaving = await addUser(core, { organizationId, role: "member", password });
   const person = await addUser(core, { organizationId, role: "member", password });
   const changing = await addUser(core, { organizationId, role: "member", password });
   const token = await service.logIn(person.email, password.text);
@@ -96,6 +138,25 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const grant = (email: string, text: string) =>
     ({ grant: { case: "password", value: { email, password: text } } }) as const;
   const change = { email: changing.email, currentPassword: password.text, newPassword: `${password.text}!` };
+  const overlap = { seconds: 60n };
+  const role = { name: `role-${uuidv4()}`, permissions: { values: ["calls.read"] } };
+  const permission = {
+    name: `test.p${uuidv4().slice(0, 8)}`,
+    scope: PermissionScope.ORGANIZATION,
+    description: "test",
+  };
+  const imported = {
+    organizationId,
+    ownerId: owner.userId,
+    format: { prefix: "old_", length: 40, alphabet: KeyAlphabet.BASE62 },
+    hashing: { algorithm: KeyHashAlgorithm.SHA256 },
+    mode: ImportMode.ALL_OR_NOTHING,
+    keys: [{ name: "imported", permissions: ["calls.read"], hash: randomBytes(32) }],
+  };
+  const badKeys = [
+    { name: "good", permissions: ["calls.read"], hash: randomBytes(32) },
+    { name: "", permissions: ["calls.read"], hash: randomBytes(32) },
+  ];
   const revoked = (text: string) => ({ target: { case: "token", value: text } }) as const;
 
   return {
@@ -141,6 +202,104 @@ async function mutations(): Promise<Record<string, Mutating>> {
       refused: [
         ["NOT_FOUND", () => admin.apiKeys.revokeApiKey({ id: missing })],
         ["PERMISSION_DENIED", () => weak.apiKeys.revokeApiKey({ id: key.id })],
+      ],
+    },
+    "ApiKeyService.UpdateApiKey": {
+      records: { action: "api_key.update", of: "organization", tags: true },
+      call: () => admin.apiKeys.updateApiKey({ id: keys.updated, name: "renamed" }),
+      unchanged: [
+        () => admin.apiKeys.updateApiKey({ id: keys.updated, name: "renamed" }),
+        () => admin.apiKeys.updateApiKey({ id: keys.updated }),
+        () => admin.apiKeys.updateApiKey({ id: keys.updated, permissions: { values: ["calls.read"] } }),
+      ],
+      refused: [
+        ["NOT_FOUND", () => admin.apiKeys.updateApiKey({ id: missing, name: "x" })],
+        ["PERMISSION_DENIED", () => weak.apiKeys.updateApiKey({ id: keys.updated, name: "x" })],
+        ["KEY_NOT_ACTIVE", () => admin.apiKeys.updateApiKey({ id: keys.revoked.id, name: "x" })],
+        [
+          "PERMISSION_UNKNOWN",
+          () => admin.apiKeys.updateApiKey({ id: keys.updated, permissions: { values: ["auth.*"] } }),
+        ],
+        ["REQUEST_INVALID", () => admin.apiKeys.updateApiKey({ id: keys.updated, permissions: {} })],
+      ],
+    },
+    "ApiKeyService.RotateApiKey": {
+      records: { action: "api_key.rotate", of: "organization", tags: true },
+      call: () => admin.apiKeys.rotateApiKey({ id: keys.rotated, overlap }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.apiKeys.rotateApiKey({ id: missing, overlap })],
+        ["PERMISSION_DENIED", () => weak.apiKeys.rotateApiKey({ id: keys.rotated, overlap })],
+        ["KEY_NOT_ACTIVE", () => admin.apiKeys.rotateApiKey({ id: keys.revoked.id, overlap })],
+        ["ROTATION_IN_PROGRESS", () => admin.apiKeys.rotateApiKey({ id: keys.finished, overlap })],
+        ["REQUEST_INVALID", () => admin.apiKeys.rotateApiKey({ id: keys.rotated })],
+      ],
+    },
+    "ApiKeyService.CancelRotation": {
+      records: { action: "api_key.cancel_rotation", of: "organization", tags: true },
+      call: () => admin.apiKeys.cancelRotation({ id: keys.cancelled }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.apiKeys.cancelRotation({ id: missing })],
+        ["PERMISSION_DENIED", () => weak.apiKeys.cancelRotation({ id: keys.cancelled })],
+        ["KEY_NOT_ACTIVE", () => admin.apiKeys.cancelRotation({ id: keys.revoked.id })],
+        ["ROTATION_NOT_IN_PROGRESS", () => admin.apiKeys.cancelRotation({ id: keys.updated })],
+      ],
+    },
+    "ApiKeyService.FinishRotation": {
+      records: { action: "api_key.finish_rotation", of: "organization", tags: true },
+      call: () => admin.apiKeys.finishRotation({ id: keys.finished }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.apiKeys.finishRotation({ id: missing })],
+        ["PERMISSION_DENIED", () => weak.apiKeys.finishRotation({ id: keys.finished })],
+        ["KEY_NOT_ACTIVE", () => admin.apiKeys.finishRotation({ id: keys.revoked.id })],
+        ["ROTATION_NOT_IN_PROGRESS", () => admin.apiKeys.finishRotation({ id: keys.updated })],
+      ],
+    },
+    "ApiKeyService.RevokeOwnApiKey": {
+      records: { action: "api_key.revoke", of: "organization", tags: true },
+      call: () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.held, reason: "found" }),
+      unchanged: [
+        () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.held, reason: "again" }),
+        () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.revoked.text }),
+      ],
+      refused: [
+        ["API_KEY_INVALID", () => nobody.apiKeys.revokeOwnApiKey({ apiKey: `${keys.held}x` })],
+        ["API_KEY_INVALID", () => admin.apiKeys.revokeOwnApiKey({ apiKey: service.internalKey })],
+        ["REQUEST_INVALID", () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.held, reason: "a\nb" })],
+      ],
+    },
+    "ApiKeyService.ImportApiKeys": {
+      records: { action: "api_key.import", of: "organization", tags: true },
+      call: () => admin.apiKeys.importApiKeys(imported),
+      unchanged: [
+        () => admin.apiKeys.importApiKeys(imported),
+        () => admin.apiKeys.importApiKeys({ ...imported, keys: badKeys }),
+        () =>
+          admin.apiKeys.importApiKeys({
+            ...imported,
+            keys: badKeys.slice(1),
+            mode: ImportMode.BEST_EFFORT,
+          }),
+        () =>
+          admin.apiKeys.importApiKeys({
+            ...imported,
+            keys: badKeys,
+            mode: ImportMode.BEST_EFFORT,
+            validateOnly: true,
+          }),
+      ],
+      refused: [
+        ["CREDENTIAL_MISSING", () => nobody.apiKeys.importApiKeys(imported)],
+        ["PERMISSION_DENIED", () => weak.apiKeys.importApiKeys(imported)],
+        ["OWNER_UNKNOWN", () => admin.apiKeys.importApiKeys({ ...imported, ownerId: missing })],
+        ["ORGANIZATION_UNKNOWN", () => admin.apiKeys.importApiKeys({ ...imported, organizationId: missing })],
+        [
+          "KEY_FORMAT_INVALID",
+          () => admin.apiKeys.importApiKeys({ ...imported, format: { ...imported.format, prefix: "ak_" } }),
+        ],
+        ["REQUEST_INVALID", () => admin.apiKeys.importApiKeys({ ...imported, keys: [] })],
       ],
     },
     "OrganizationService.CreateOrganization": {
@@ -191,6 +350,64 @@ async function mutations(): Promise<Record<string, Mutating>> {
         ["PERMISSION_DENIED", () => weak.users.updateUser({ id: viewer.id, disabled: false })],
       ],
     },
+    "UserService.RemoveMembership": {
+      records: { action: "user.remove", of: "organization", tags: true },
+      call: () => admin.users.removeMembership({ id: leaving.id, newOwnerId: service.admin.id }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.users.removeMembership({ id: missing })],
+        ["LAST_OWNER", () => admin.users.removeMembership({ id: service.admin.id })],
+        ["OWNER_UNKNOWN", () => admin.users.removeMembership({ id: leaving.id, newOwnerId: missing })],
+        ["PERMISSION_DENIED", () => weak.users.removeMembership({ id: leaving.id })],
+      ],
+    },
+    "RoleService.CreateRole": {
+      records: { action: "role.create", of: "organization", tags: true },
+      call: () => admin.roles.createRole(role),
+      unchanged: [],
+      refused: [
+        ["ROLE_NAME_TAKEN", () => admin.roles.createRole({ name: "owner" })],
+        ["PERMISSION_UNKNOWN", () => admin.roles.createRole({ ...role, permissions: { values: ["x"] } })],
+        ["PERMISSION_DENIED", () => weak.roles.createRole(role)],
+      ],
+    },
+    "RoleService.UpdateRole": {
+      records: { action: "role.update", of: "organization", tags: true },
+      call: () => admin.roles.updateRole({ id: roles.updated, permissions: { values: ["calls.*"] } }),
+      unchanged: [
+        () => admin.roles.updateRole({ id: roles.updated, permissions: { values: ["calls.*"] } }),
+        () => admin.roles.updateRole({ id: roles.updated }),
+      ],
+      refused: [
+        ["NOT_FOUND", () => admin.roles.updateRole({ id: missing, permissions: {} })],
+        ["ROLE_BUILT_IN", () => admin.roles.updateRole({ id: builtIn?.id ?? "", permissions: {} })],
+        ["ROLE_NAME_TAKEN", () => admin.roles.updateRole({ id: roles.updated, name: "owner" })],
+        ["PERMISSION_DENIED", () => weak.roles.updateRole({ id: roles.updated, permissions: {} })],
+      ],
+    },
+    "RoleService.DeleteRole": {
+      records: { action: "role.delete", of: "organization", tags: true },
+      call: () => admin.roles.deleteRole({ id: roles.deleted }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.roles.deleteRole({ id: missing })],
+        ["ROLE_BUILT_IN", () => admin.roles.deleteRole({ id: builtIn?.id ?? "" })],
+        ["PERMISSION_DENIED", () => weak.roles.deleteRole({ id: roles.deleted })],
+      ],
+    },
+    "RoleService.DefinePermission": {
+      records: { action: "permission.create", of: "platform", tags: true },
+      call: () => admin.roles.definePermission(permission),
+      unchanged: [() => admin.roles.definePermission(permission)],
+      refused: [
+        ["PERMISSION_RESERVED", () => admin.roles.definePermission({ ...permission, name: "auth.all" })],
+        [
+          "PERMISSION_NAME_TAKEN",
+          () => admin.roles.definePermission({ name: "calls.read", scope: PermissionScope.PLATFORM }),
+        ],
+        ["PERMISSION_DENIED", () => weak.roles.definePermission(permission)],
+      ],
+    },
     "UserService.ChangePassword": {
       records: { action: "user.change_password", of: "platform", tags: true },
       call: () => nobody.users.changePassword(change),
@@ -217,6 +434,65 @@ async function mutations(): Promise<Record<string, Mutating>> {
       refused: [
         ["NOT_FOUND", () => admin.serviceKeys.revokeServiceKey({ id: missing })],
         ["PERMISSION_DENIED", () => weak.serviceKeys.revokeServiceKey({ id: serviceKey.id })],
+      ],
+    },
+    "ServiceKeyService.UpdateServiceKey": {
+      records: { action: "service_key.update", of: "platform", tags: true },
+      call: () =>
+        admin.serviceKeys.updateServiceKey({ id: serviceKeys.updated, permissions: { values: ["calls.*"] } }),
+      unchanged: [
+        () =>
+          admin.serviceKeys.updateServiceKey({
+            id: serviceKeys.updated,
+            permissions: { values: ["calls.*"] },
+          }),
+        () => admin.serviceKeys.updateServiceKey({ id: serviceKeys.updated, allowedCidrs: {} }),
+        () => admin.serviceKeys.updateServiceKey({ id: serviceKeys.updated }),
+      ],
+      refused: [
+        ["NOT_FOUND", () => admin.serviceKeys.updateServiceKey({ id: missing, allowedCidrs: {} })],
+        ["KEY_NOT_ACTIVE", () => admin.serviceKeys.updateServiceKey({ id: serviceKeys.revoked })],
+        ["PERMISSION_DENIED", () => weak.serviceKeys.updateServiceKey({ id: serviceKeys.updated })],
+      ],
+    },
+    "ServiceKeyService.RotateServiceKey": {
+      records: { action: "service_key.rotate", of: "platform", tags: true },
+      call: () => admin.serviceKeys.rotateServiceKey({ id: serviceKeys.rotated, overlap }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.serviceKeys.rotateServiceKey({ id: missing, overlap })],
+        ["KEY_NOT_ACTIVE", () => admin.serviceKeys.rotateServiceKey({ id: serviceKeys.revoked, overlap })],
+        [
+          "ROTATION_IN_PROGRESS",
+          () => admin.serviceKeys.rotateServiceKey({ id: serviceKeys.finished, overlap }),
+        ],
+        ["PERMISSION_DENIED", () => weak.serviceKeys.rotateServiceKey({ id: serviceKeys.rotated, overlap })],
+      ],
+    },
+    "ServiceKeyService.CancelServiceKeyRotation": {
+      records: { action: "service_key.cancel_rotation", of: "platform", tags: true },
+      call: () => admin.serviceKeys.cancelServiceKeyRotation({ id: serviceKeys.cancelled }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.serviceKeys.cancelServiceKeyRotation({ id: missing })],
+        [
+          "ROTATION_NOT_IN_PROGRESS",
+          () => admin.serviceKeys.cancelServiceKeyRotation({ id: serviceKeys.updated }),
+        ],
+        ["PERMISSION_DENIED", () => weak.serviceKeys.cancelServiceKeyRotation({ id: serviceKeys.cancelled })],
+      ],
+    },
+    "ServiceKeyService.FinishServiceKeyRotation": {
+      records: { action: "service_key.finish_rotation", of: "platform", tags: true },
+      call: () => admin.serviceKeys.finishServiceKeyRotation({ id: serviceKeys.finished }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.serviceKeys.finishServiceKeyRotation({ id: missing })],
+        [
+          "ROTATION_NOT_IN_PROGRESS",
+          () => admin.serviceKeys.finishServiceKeyRotation({ id: serviceKeys.updated }),
+        ],
+        ["PERMISSION_DENIED", () => weak.serviceKeys.finishServiceKeyRotation({ id: serviceKeys.finished })],
       ],
     },
   };
@@ -287,9 +563,13 @@ test("a call that is refused writes nothing", async () => {
   }
 });
 
-test("to authenticate writes nothing, for a good credential and for a bad one", async () => {
-  const client = service.client(AuthenticationService);
-  const ask = (value: string) => client.authenticate({ headers: [{ name: "X-API-Key", value }] });
+test("to authenticate, or to have it explained, writes nothing, for a good credential and for a bad one", async () => {
+  const client = service.client(AuthenticationService, { "x-internal-key": service.internalKey });
+  const about = (value: string) => ({ headers: [{ name: "X-API-Key", value }] });
+  const ask = (value: string) => client.authenticate(about(value));
   assert.deepEqual(await writtenBy(() => ask(service.apiKey)), NOTHING);
   assert.deepEqual(await writtenBy(() => refusedWith("API_KEY_INVALID", ask("ak_wrong"))), NOTHING);
+  for (const text of [service.apiKey, "ak_wrong"]) {
+    assert.deepEqual(await writtenBy(() => client.explain({ request: about(text) })), NOTHING);
+  }
 });

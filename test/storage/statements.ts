@@ -4,7 +4,7 @@ import { Client } from "pg";
 const BACKGROUND = new RegExp(
   [
     String.raw`^\s*listen\b`,
-    String.raw`^select 1$`,
+    "^select 1$",
     String.raw`\bpg_current_snapshot\b`,
     String.raw`\b(insert into|delete from) key_usage\b`,
     String.raw`\b(into|from) (key_rate_windows|rate_limit_replicas)\b`,

@@ -100,6 +100,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       app.announceEnd();
       app.endStreams();
       await port.close(0);
+      await app.close();
       await core.storage.close();
     },
   };

@@ -3,7 +3,8 @@ import { randomUUID } from "node:crypto";
 import { after, describe, test } from "node:test";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { query } from "../support/cluster.ts";
-import { OrganizationService, startService, UserService } from "../support/service.ts";
+import { ApiKeyService, OrganizationService, startService, UserService } from "../support/service.ts";
+import { keyText, nextLetter, partsOf, replaceAt } from "./key-text.ts";
 import { callHttp1, type Field, verdictOf } from "./raw-call.ts";
 import { refusals } from "./refusals.ts";
 
@@ -142,6 +143,68 @@ describe("a login that fails", () => {
       });
       assert.equal(verdictOf(answer), "accepted");
     }
+  });
+});
+
+describe("an API key that somebody wants to revoke by its text", () => {
+  const apiKeys = service.client(ApiKeyService, admin);
+  const newKey = async () => {
+    const { apiKey, secret } = await apiKeys.createApiKey({ name: "x", permissions: ["calls.read"] });
+    return { id: apiKey?.id ?? assert.fail(), text: secret };
+  };
+  const wrong = (text: string) => {
+    const parts = partsOf(text);
+    return keyText({ ...parts, secret: replaceAt(parts.secret, 0, nextLetter(parts.secret[0])) });
+  };
+
+  test("is answered to the byte like any that does not exist, unless the text is the whole of it", async () => {
+    const good = await newKey();
+    const revoked = await newKey();
+    await apiKeys.revokeApiKey({ id: revoked.id });
+    const expired = await newKey();
+    await inDatabase("update api_keys set expire_time = now() where id = $1", expired.id);
+    const rotated = await newKey();
+    await apiKeys.rotateApiKey({ id: rotated.id, overlap: { seconds: 0n } });
+    const ofOthers = await newUser(theirs);
+    const others = service.client(ApiKeyService, {
+      authorization: `Bearer ${await service.logIn(ofOthers.email, ofOthers.password)}`,
+    });
+    const { secret: foreign } = await others.createApiKey({ name: "x", permissions: ["calls.read"] });
+    const parts = partsOf(good.text);
+    const texts: Readonly<Record<string, string>> = {
+      "of a good key, but for the secret": wrong(good.text),
+      "of a revoked key, but for the secret": wrong(revoked.text),
+      "of an expired key, but for the secret": wrong(expired.text),
+      "of a rotated key, but for the secret": wrong(rotated.text),
+      "of another organization's key, but for the secret": wrong(foreign),
+      "that no key has": keyText({ ...parts, lookupId: "0".repeat(12) }),
+      misspelt: replaceAt(good.text, 20, nextLetter(good.text[20])),
+      "cut short": good.text.slice(0, -1),
+      "with a space after it": `${good.text} `,
+      "with a NUL after it": `${good.text}\0`,
+      "with another prefix": keyText({ ...parts, prefix: "old" }),
+      "of an internal key": service.internalKey,
+      "of a token": await service.logIn(),
+      "of one that another system may have": `old_${"x".repeat(36)}`,
+      "of one letter": "x",
+      "of an operator": "' or true --",
+    };
+    const answers = new Set<string>();
+    const rows = Object.entries(texts).map(([name, text]) => ({ name, text, outcome: "API_KEY_INVALID" }));
+    await assertRefused(rows, async ({ text }) => {
+      const body = { apiKey: text, reason: "found" };
+      answers.add(await wholeAnswerTo("ApiKeyService/RevokeOwnApiKey", body));
+      return verdictOf(await answerTo("ApiKeyService/RevokeOwnApiKey", body));
+    });
+    assert.deepEqual([...answers].length, 1, [...answers].join("\n\n"));
+    // And who holds it is told no more than that it is done, or done already.
+    const done = new Set<string>();
+    for (const { text } of [good, good, revoked, expired]) {
+      done.add(await wholeAnswerTo("ApiKeyService/RevokeOwnApiKey", { apiKey: text }));
+    }
+    assert.deepEqual([...done].length, 1, [...done].join("\n\n"));
+    const ended = await answerTo("ApiKeyService/RevokeOwnApiKey", { apiKey: rotated.text });
+    assert.equal(verdictOf(ended), "API_KEY_ROTATED");
   });
 });
 

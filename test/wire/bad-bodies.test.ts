@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+import { type DescMessage, fromJson, type JsonObject, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { startService, WIRES } from "../support/service.ts";
-import { leavesOf, put } from "./leaves.ts";
+import { asValues } from "./bad-calls.ts";
+import { leavesOf, put, valueAt } from "./leaves.ts";
 import { goodCalls } from "./methods.ts";
 import { assertOutcomes, type Row } from "./outcomes.ts";
 import { callHttp1, type Field } from "./raw-call.ts";
@@ -75,8 +76,8 @@ const NO_JSON: Readonly<Record<string, string | Buffer>> = {
 };
 
 describe("bytes that are no message are the caller's fault, and are never let through to a method", () => {
-  for (const { method, path, credential } of calls) {
-    test(`${method.name} in binary`, () =>
+  for (const { name: call, path, credential } of calls) {
+    test(`${call} in binary`, () =>
       assertRefused(
         Object.entries(NO_PROTOBUF).map(([name, bytes]): Sent => {
           const message = { bytes: Buffer.from(bytes) };
@@ -85,7 +86,7 @@ describe("bytes that are no message are the caller's fault, and are never let th
         send,
       ));
 
-    test(`${method.name} in JSON`, () =>
+    test(`${call} in JSON`, () =>
       assertRefused(
         Object.entries(NO_JSON).map(([name, text]): Sent => {
           const message = { bytes: Buffer.from(text) };
@@ -113,32 +114,31 @@ describe("bytes that are no message are the caller's fault, and are never let th
   }
 });
 
-/** Every object within a body, with the way to put another in its place. */
-function* objectsIn(
+/** Every message within a body, with the way to put another in its place. A map is none: it says what it likes. */
+function* messagesIn(
+  message: DescMessage,
   body: JsonValue,
   replace: (other: string) => string,
   path = "the message",
 ): Generator<readonly [string, (member: string) => string]> {
-  if (typeof body !== "object" || body === null) {
-    return;
-  }
   if (Array.isArray(body)) {
     for (const [at, value] of body.entries()) {
       const others = body.map((other) => JSON.stringify(other));
-      yield* objectsIn(value, (text) => replace(`[${others.with(at, text)}]`), `${path}[${at}]`);
+      yield* messagesIn(message, value, (text) => replace(`[${others.with(at, text)}]`), `${path}[${at}]`);
     }
     return;
   }
-  const members = Object.entries(body);
+  const members = Object.entries(body as JsonObject);
   const write = (entries: readonly string[]) => `{${entries}}`;
   const texts = members.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
   yield [path, (member) => replace(write([...texts, member]))];
   for (const [at, [name, value]] of members.entries()) {
-    yield* objectsIn(
-      value,
-      (text) => replace(write(texts.with(at, `${JSON.stringify(name)}:${text}`))),
-      `${path}.${name}`,
-    );
+    const field = message.fields.find(({ jsonName }) => jsonName === name);
+    if (field?.message?.typeName.startsWith("latchkey.") && field.fieldKind !== "map") {
+      const replaceValue = (text: string) =>
+        replace(write(texts.with(at, `${JSON.stringify(name)}:${text}`)));
+      yield* messagesIn(field.message, value, replaceValue, `${path}.${name}`);
+    }
   }
 }
 
@@ -165,9 +165,9 @@ describe("JSON says only what the message has, and says it once", () => {
     "0",
   ].flatMap((name) => [`"${name}":{"isAdmin":true}`, `"${name}":null`, `"${name}":"x"`]);
 
-  for (const { method, path, credential, body } of calls) {
-    test(`${method.name}: a member that it does not know is refused, wherever it stands`, () => {
-      const rows = [...objectsIn(body, (text) => text)].flatMap(([place, withMember]) =>
+  for (const { name: call, method, path, credential, body } of calls) {
+    test(`${call}: a member that it does not know is refused, wherever it stands`, () => {
+      const rows = [...messagesIn(method.input, body, (text) => text)].flatMap(([place, withMember]) =>
         MEMBERS.map((member): Sent => {
           const message = { bytes: Buffer.from(withMember(member)) };
           return {
@@ -183,13 +183,14 @@ describe("JSON says only what the message has, and says it once", () => {
       return assertRefused(rows, send);
     });
 
-    const [first] = method.input.fields;
-    if (first !== undefined) {
-      test(`${method.name}: a member that comes twice is refused, in any spelling of its name`, () => {
-        const value = JSON.stringify(body[first.jsonName] ?? Object.values(body)[0]);
-        const escaped = `\\u${first.jsonName.charCodeAt(0).toString(16).padStart(4, "0")}${first.jsonName.slice(1)}`;
-        const rows = [first.jsonName, first.name, escaped].map((name): Sent => {
-          const json = `{"${first.jsonName}":${value},"${name}":${value}}`;
+    const [first] = Object.keys(body);
+    const field = method.input.fields.find(({ jsonName }) => jsonName === first);
+    if (field !== undefined) {
+      test(`${call}: a member that comes twice is refused, in any spelling of its name`, () => {
+        const value = JSON.stringify(body[field.jsonName]);
+        const escaped = `\\u${field.jsonName.charCodeAt(0).toString(16).padStart(4, "0")}${field.jsonName.slice(1)}`;
+        const rows = [field.jsonName, field.name, escaped].map((name): Sent => {
+          const json = `{"${field.jsonName}":${value},"${name}":${value}}`;
           const message = { bytes: Buffer.from(json) };
           return { name: json, wire: JSON_WIRE, path, credential, message, outcome: "invalid_argument" };
         });
@@ -197,6 +198,21 @@ describe("JSON says only what the message has, and says it once", () => {
           rows.filter(({ name }, at, all) => all.findIndex((row) => row.name === name) === at),
           send,
         );
+      });
+    }
+
+    const maps = [...leavesOf(method.input)].filter(
+      ({ kind, path: to }) => kind === "map" && valueAt(body, to) !== undefined,
+    );
+    for (const { path: to } of maps) {
+      test(`${call}: a name that comes twice in ${to.join(".")} is refused`, () => {
+        const rows = ['"a":"x","a":"y"', '"a":"x","a":"x"', '"a":"x","\\u0061":"y"'].map((twice): Sent => {
+          const mark = "a mark";
+          const json = JSON.stringify(put(body, to, mark)).replace(`"${mark}"`, () => `{${twice}}`);
+          const message = { bytes: Buffer.from(json) };
+          return { name: twice, wire: JSON_WIRE, path, credential, message, outcome: "invalid_argument" };
+        });
+        return assertRefused(rows, send);
       });
     }
   }
@@ -225,24 +241,26 @@ describe("a text that is not UTF-8 is refused", () => {
     const at = text.indexOf(markBytes);
     return Buffer.concat([text.subarray(0, at), Buffer.from(bytes), text.subarray(at + bytes.length)]);
   };
-  for (const { method, path, credential, body } of calls) {
-    const texts = [...leavesOf(method.input)].filter(({ kind }) => kind === "string");
+  for (const { name: call, method, path, credential, body } of calls) {
+    const texts = [...leavesOf(method.input)].filter(({ path: to }) => valueAt(body, to) !== undefined);
     const rows = (wire: Wire) =>
       texts.flatMap((leaf) =>
-        Object.entries(NO_UTF8).map(([what, bytes]): Sent => {
-          const marks = mark.repeat(bytes.length);
-          const marked = put(body, leaf.path, leaf.isList ? [marks] : marks);
-          const text =
-            wire === JSON_WIRE
-              ? Buffer.from(JSON.stringify(marked))
-              : Buffer.from(toBinary(method.input, fromJson(method.input, marked)));
-          const name = `${leaf.path.join(".")} in ${wire.protocol}: ${what}`;
-          const message = { bytes: withBytes(text, bytes) };
-          return { name, wire, path, credential, message, outcome: "invalid_argument" };
-        }),
+        Object.entries(NO_UTF8).flatMap(([what, bytes]) =>
+          asValues(leaf, mark.repeat(bytes.length)).map((value, at): Sent => {
+            const marked = put(body, leaf.path, value);
+            const text =
+              wire === JSON_WIRE
+                ? Buffer.from(JSON.stringify(marked))
+                : Buffer.from(toBinary(method.input, fromJson(method.input, marked)));
+            const name = `${leaf.path.join(".")} ${at} in ${wire.protocol}: ${what}`;
+            const message = { bytes: withBytes(text, bytes) };
+            return { name, wire, path, credential, message, outcome: "invalid_argument" };
+          }),
+        ),
       );
-    if (texts.length > 0) {
-      test(method.name, () => assertRefused([...rows(JSON_WIRE), ...rows(BINARY_WIRE)], send));
+    const all = [...rows(JSON_WIRE), ...rows(BINARY_WIRE)];
+    if (all.length > 0) {
+      test(call, () => assertRefused(all, send));
     }
   }
 });
@@ -306,6 +324,20 @@ describe("a message is at most 64 KiB, on the wire and out of its compression", 
     });
   }
 
+  test("whatever the method, but for imports: those may have 4 MiB", () => {
+    const rows = calls.flatMap(({ name, method, path, credential, body }): Sent[] => {
+      const most = method.name === "ImportApiKeys" ? 4 * MIB : LIMIT;
+      const json = Buffer.from(JSON.stringify(body));
+      const bytes = Buffer.concat([json, Buffer.alloc(most + 1 - json.length, " ")]);
+      const row = { wire: JSON_WIRE, path, credential, outcome: "resource_exhausted" };
+      return [
+        { ...row, name, message: { bytes } },
+        { ...row, name: `${name}, by gzip`, message: { bytes: gzipSync(bytes), encoding: "gzip" } },
+      ];
+    });
+    return assertRefused(rows, send);
+  });
+
   test("a bomb of gzip or Brotli takes no more memory than a message may have", async () => {
     // As much as fits into a message: 60 KiB that are 50 MiB and more.
     const bombs: readonly Message[] = [
@@ -353,6 +385,22 @@ test("what is said of a bad body repeats nothing of it", async () => {
     { method: "ApiKeyService/ListApiKeys", body: `{"pageSize":"${secret}"}` },
     { method: "ApiKeyService/ListApiKeys", body: `{"organizationId":"${secret}"}` },
     { method: "UserService/UpdateUser", body: `{"disabled":"${secret}"}` },
+    { method: "ApiKeyService/RevokeOwnApiKey", body: `{"apiKey":["${secret}"]}` },
+    { method: "ApiKeyService/RevokeOwnApiKey", body: `{"apiKey":"${secret}","apiKey":"${secret}"}` },
+    { method: "ApiKeyService/RevokeOwnApiKey", body: `{"apiKey":"${secret}","reason":"a\\nb"}` },
+    { method: "ApiKeyService/RotateApiKey", body: `{"overlap":"${secret}"}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"mode":"${secret}"}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"hashing":{"hmacSecret":"${secret}!"}}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"hashing":{"hmacSecret":["${secret}"]}}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"hashing":"${secret}"}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"keys":[{"hash":"${secret}!"}]}` },
+    { method: "ApiKeyService/ImportApiKeys", body: `{"keys":[{"lookupPrefix":{"a":"${secret}"}}]}` },
+    { method: "ApiKeyService/CreateApiKey", body: `{"metadata":{"entries":{"a":["${secret}"]}}}` },
+    { method: "AuthenticationService/Explain", body: `{"request":{"headers":"${secret}"}}` },
+    {
+      method: "AuthenticationService/Explain",
+      body: `{"request":{"headers":[{"name":"X-API-Key","value":["${secret}"]}]}}`,
+    },
     { method: "ApiKeyService/CreateApiKey", body: `{"expireTime":"${secret}"}` },
     { method: "AuthenticationService/Authenticate", body: `{"headers":"${secret}"}` },
     {

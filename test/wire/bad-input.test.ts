@@ -1,273 +1,21 @@
 import assert from "node:assert/strict";
-import { randomBytes, randomUUID } from "node:crypto";
-import { after, before, describe, test } from "node:test";
+import { randomUUID } from "node:crypto";
+import { after, describe, test } from "node:test";
+import type { JsonValue } from "@bufbuild/protobuf";
 import { query } from "../support/cluster.ts";
-import {
-  ApiKeyService,
-  OrganizationService,
-  ServiceKeyService,
-  startService,
-  UserService,
-} from "../support/service.ts";
+import { startService } from "../support/service.ts";
 import { goodCalls } from "./methods.ts";
 import { shown } from "./outcomes.ts";
-import { callHttp1, type Field, verdictOf } from "./raw-call.ts";
+import { callHttp1 } from "./raw-call.ts";
 import { refusals } from "./refusals.ts";
+import { twoTenants } from "./tenants.ts";
 
 const service = await startService();
 after(() => service.stop());
 const { assertRefused, call } = await refusals(service);
 const calls = await goodCalls(service);
-const admin = { authorization: `Bearer ${await service.logIn()}` };
-const apiKeys = service.client(ApiKeyService, admin);
-const serviceKeys = service.client(ServiceKeyService, admin);
-const organizations = service.client(OrganizationService, admin);
-const users = service.client(UserService, admin);
-
-/** Whoever may do everything, and an administrator of one organization only. */
-const platform: Field = ["authorization", admin.authorization];
-const ordinary: Field = await newUser(service.organizationId).then(({ credential }) => credential);
-
-async function newUser(organizationId: string) {
-  const email = `${randomUUID()}@acme.test`;
-  const password = randomUUID();
-  const { user } = await users.createUser({ organizationId, email, password, role: "admin" });
-  const credential: Field = ["authorization", `Bearer ${await service.logIn(email, password)}`];
-  return { id: user?.id ?? assert.fail(), email, password, credential };
-}
-
-/** Another organization, with one of each thing. */
-const theirs = await otherTenant();
-
-async function otherTenant() {
-  const { organization } = await organizations.createOrganization({ name: "Umbrella" });
-  const organizationId = organization?.id ?? assert.fail();
-  const user = await newUser(organizationId);
-  const headers = { [user.credential[0]]: user.credential[1] };
-  const { apiKey } = await service
-    .client(ApiKeyService, headers)
-    .createApiKey({ name: "theirs", permissions: ["calls.read"] });
-  return { organizationId, user, apiKeyId: apiKey?.id ?? assert.fail() };
-}
-
-/** An id that is one, of nothing. */
-const nobody = "0190a5b2-7c1e-7000-8000-0123456789ab";
-
-describe("an id", () => {
-  const FOREIGN = [
-    { method: "ApiKeyService/GetApiKey", id: theirs.apiKeyId },
-    { method: "ApiKeyService/RevokeApiKey", id: theirs.apiKeyId },
-    { method: "OrganizationService/GetOrganization", id: theirs.organizationId },
-    { method: "UserService/GetUser", id: theirs.user.id },
-    { method: "UserService/UpdateUser", id: theirs.user.id, more: { disabled: true } },
-  ];
-  for (const { method, id, more = {} } of FOREIGN) {
-    test(`of somebody else is nobody's to ${method}, to the byte`, async () => {
-      const answers = new Set<string>();
-      const ids = [nobody, id, id.toUpperCase(), theirs.organizationId, theirs.user.id, theirs.apiKeyId];
-      const rows = [...new Set(ids)].map((named) => ({ name: named, outcome: "NOT_FOUND" }));
-      await assertRefused(rows, async ({ name }) => {
-        const body = JSON.stringify({ id: name, ...more });
-        const answer = await callHttp1(service.port, `/latchkey.v1.${method}`, [ordinary], body);
-        answers.add(answer.body.toString());
-        return verdictOf(answer);
-      });
-      assert.equal(answers.size, 1);
-    });
-  }
-
-  test("of nobody is not found by whoever may do everything", async () => {
-    const rows = [
-      ...FOREIGN.map(({ method }) => method),
-      "OrganizationService/UpdateOrganization",
-      "ServiceKeyService/RevokeServiceKey",
-    ].map((name) => ({ name, outcome: "NOT_FOUND" }));
-    await assertRefused(rows, ({ name }) => call(name, { id: nobody }, platform));
-  });
-
-  const named = calls.filter(({ body }) => typeof body["organizationId"] === "string");
-  for (const { method, path, body } of named.filter(({ method: { name } }) => name !== "IssueToken")) {
-    test(`of another organization is refused by ${method.name}, and one of nobody alike`, async () => {
-      const isAbout = method.name === "Authenticate";
-      const rows = [theirs.organizationId, theirs.organizationId.toUpperCase(), nobody].map(
-        (organizationId) => ({
-          name: organizationId,
-          outcome: "ORGANIZATION_MISMATCH",
-        }),
-      );
-      await assertRefused(rows, ({ name }) =>
-        call(path, { ...body, organizationId: name }, ...(isAbout ? [] : [ordinary])),
-      );
-    });
-  }
-
-  test("of an organization that does not exist is told to whoever may do everything", async () => {
-    const own = ["ListUsers", "CreateUser", "GetUser", "UpdateUser", "ListApiKeys"];
-    const rows = named
-      .filter(({ method: { name } }) => own.includes(name))
-      .map((good) => ({ ...good, name: good.method.name, outcome: "ORGANIZATION_UNKNOWN" }));
-    assert.equal(rows.length, own.length);
-    await assertRefused(rows, ({ path, body }) => call(path, { ...body, organizationId: nobody }, platform));
-  });
-
-  test("has to be named by an internal key that acts for all, where the call is about one", async () => {
-    const rows = named
-      .filter(({ method: { name } }) => name !== "IssueToken" && name !== "Authenticate")
-      .map((good) => ({ ...good, name: good.method.name, outcome: "ORGANIZATION_REQUIRED" }));
-    await assertRefused(rows, ({ path, body }) =>
-      call(path, { ...body, organizationId: "" }, ["x-internal-key", service.internalKey]),
-    );
-  });
-
-  test("in capitals is the same id, to the record and to the feed of changes too", async () => {
-    const made = [
-      {
-        name: "RevokeApiKey",
-        id: await apiKeys
-          .createApiKey({ name: "x", permissions: ["calls.read"] })
-          .then(({ apiKey }) => apiKey?.id),
-        change: (id: string) => apiKeys.revokeApiKey({ id }),
-        tag: "key",
-      },
-      {
-        name: "RevokeServiceKey",
-        id: await serviceKeys
-          .createServiceKey({ name: "in-capitals" })
-          .then(({ serviceKey }) => serviceKey?.id),
-        change: (id: string) => serviceKeys.revokeServiceKey({ id }),
-        tag: "key",
-      },
-      {
-        name: "UpdateUser",
-        id: await newUser(service.organizationId).then(({ id }) => id),
-        change: (id: string) => users.updateUser({ id, disabled: true }),
-        tag: "user",
-      },
-      {
-        name: "UpdateOrganization",
-        id: await organizations
-          .createOrganization({ name: "In capitals" })
-          .then(({ organization }) => organization?.id),
-        change: (id: string) => organizations.updateOrganization({ id, suspended: true }),
-        tag: "org",
-      },
-    ];
-    for (const { name, id = assert.fail(), change, tag } of made) {
-      await change(id.toUpperCase());
-      const [record] = await query<{ target_id: string }>(
-        service.connection,
-        "select target_id from audit_events order by id desc limit 1",
-      );
-      const [feed] = await query<{ tags: string[] }>(
-        service.connection,
-        "select tags from changes order by id desc limit 1",
-      );
-      assert.deepEqual({ name, ...record, ...feed }, { name, target_id: id, tags: [`${tag}:${id}`] });
-    }
-  });
-});
-
-describe("a page token", () => {
-  const LISTS = [
-    { method: "ApiKeyService/ListApiKeys", fields: [platform] },
-    { method: "UserService/ListUsers", fields: [platform] },
-    { method: "OrganizationService/ListOrganizations", fields: [platform] },
-    { method: "ServiceKeyService/ListServiceKeys", fields: [platform] },
-  ] as const;
-
-  async function firstToken(method: string, more: object = {}): Promise<string> {
-    const body = JSON.stringify({ pageSize: 1, ...more });
-    const answer = await callHttp1(service.port, `/latchkey.v1.${method}`, [platform], body);
-    return JSON.parse(answer.body.toString()).nextPageToken ?? assert.fail(`${method} has a second page`);
-  }
-
-  before(async () => {
-    await apiKeys.createApiKey({ name: "one more", permissions: ["calls.read"] });
-    await serviceKeys.createServiceKey({ name: "one-more" });
-    await newUser(theirs.organizationId);
-    await service
-      .client(ApiKeyService, { [theirs.user.credential[0]]: theirs.user.credential[1] })
-      .createApiKey({ name: "one more", permissions: ["calls.read"] });
-  });
-
-  for (const { method, fields } of LISTS) {
-    test(`of ${method} is taken whole and unchanged, or not at all`, async () => {
-      const good = await firstToken(method);
-      assert.equal(await call(method, { pageSize: 1, pageToken: good }, ...fields), "accepted");
-      const bytes = Buffer.from(good, "base64url");
-      const other = (letter: string) => (letter === "A" ? "B" : "A");
-      const tampered = [
-        ...[...bytes.keys()].flatMap((at) =>
-          [1, 0x80, 0xff].map((bits) => {
-            const changed = Buffer.from(bytes);
-            changed.writeUInt8(changed.readUInt8(at) ^ bits, at);
-            return changed.toString("base64url");
-          }),
-        ),
-        ...[...good].map((letter, at) => good.slice(0, at) + other(letter) + good.slice(at + 1)),
-        ...[...good].map((_, at) => good.slice(0, at)).filter((text) => text !== ""),
-        ...[...good].map((_, at) => good.slice(at + 1)).filter((text) => text !== ""),
-        `${good}A`,
-        `A${good}`,
-        `${good}=`,
-        `${good} `,
-        ` ${good}`,
-        `${good}\0`,
-        good + good,
-        good.toLowerCase(),
-        randomBytes(32).toString("base64url"),
-        Buffer.alloc(32).toString("base64url"),
-        "x",
-        "0",
-        "-1",
-        "null",
-        ...["' or true --", bytes.toString("hex"), bytes.toString("base64"), nobody, "A".repeat(512)],
-      ].filter((text) => text !== good && Buffer.from(text, "base64").toString("base64url") !== "");
-      const rows = [...new Set(tampered)].map((text) => ({
-        name: shown(text),
-        text,
-        outcome: "PAGE_TOKEN_INVALID",
-      }));
-      await assertRefused(rows, ({ text }) => call(method, { pageSize: 1, pageToken: text }, ...fields));
-    });
-  }
-
-  test("of one list is none of another, nor of another organization's", async () => {
-    const organizationId = theirs.organizationId;
-    const tokens = [
-      ...(await Promise.all(
-        LISTS.map(async ({ method }) => ({ of: method, text: await firstToken(method) })),
-      )),
-      ...(await Promise.all(
-        ["ApiKeyService/ListApiKeys", "UserService/ListUsers"].map(async (method) => ({
-          of: `${method} of theirs`,
-          text: await firstToken(method, { organizationId }),
-        })),
-      )),
-    ];
-    const rows = LISTS.flatMap(({ method }) =>
-      tokens
-        .filter(({ of }) => of !== method)
-        .map(({ of, text }) => ({ name: `${of} to ${method}`, method, text, outcome: "PAGE_TOKEN_INVALID" })),
-    );
-    await assertRefused(rows, ({ method, text }) => call(method, { pageToken: text }, platform));
-  });
-
-  test("of another deployment is none of this one's", async () => {
-    const stranger = await startService();
-    try {
-      const strangers = stranger.client(OrganizationService, { "x-internal-key": stranger.internalKey });
-      await strangers.createOrganization({ name: "Second" });
-      const { nextPageToken } = await strangers.listOrganizations({ pageSize: 1 });
-      const rows = [{ name: nextPageToken, outcome: "PAGE_TOKEN_INVALID" }];
-      await assertRefused(rows, ({ name }) =>
-        call("OrganizationService/ListOrganizations", { pageToken: name }, platform),
-      );
-    } finally {
-      await stranger.stop();
-    }
-  });
-});
+const { serviceKeys, organizations, users, roles, newUser, newApiKey, newServiceKey, newRole, platform } =
+  await twoTenants(service);
 
 describe("a permission", () => {
   const UNKNOWN = [
@@ -291,52 +39,137 @@ describe("a permission", () => {
     "nothing.*",
     ...["*.nothing", "__proto__", "constructor", "toString", "' or true --", "\u0441alls.read", "*\0", "%"],
   ];
-  const grant = (method: string, permission: string) =>
-    call(method, { name: "x", permissions: [permission] }, platform);
-
-  test("that nothing in the catalogue stands for is not granted", async () => {
-    const rows = ["ApiKeyService/CreateApiKey", "ServiceKeyService/CreateServiceKey"].flatMap((method) =>
-      UNKNOWN.map((permission) => ({
+  /** Every way to give a permission to somebody. */
+  const grants = async () => {
+    const { body: imported } = calls.find(({ name }) => name === "ImportApiKeys") ?? assert.fail();
+    const [key] = imported["keys"] as readonly object[];
+    const [apiKey, serviceKey, role] = [await newApiKey(), await newServiceKey(), await newRole()];
+    return [
+      { method: "ApiKeyService/CreateApiKey", body: (text: string) => ({ name: "x", permissions: [text] }) },
+      {
+        method: "ApiKeyService/UpdateApiKey",
+        body: (text: string) => ({ id: apiKey.id, permissions: { values: [text] } }),
+      },
+      {
+        method: "ApiKeyService/ImportApiKeys",
+        body: (text: string) => ({ ...imported, keys: [{ ...key, permissions: [text] }] }),
+      },
+      {
+        method: "ServiceKeyService/CreateServiceKey",
+        body: (text: string) => ({ name: "x", permissions: [text] }),
+      },
+      {
+        method: "ServiceKeyService/UpdateServiceKey",
+        body: (text: string) => ({ id: serviceKey, permissions: { values: [text] } }),
+      },
+      {
+        method: "RoleService/CreateRole",
+        body: (text: string) => ({ name: "x", permissions: { values: [text] } }),
+      },
+      {
+        method: "RoleService/UpdateRole",
+        body: (text: string) => ({ id: role.id, permissions: { values: [text] } }),
+      },
+    ];
+  };
+  const rowsFor = (all: Awaited<ReturnType<typeof grants>>, permissions: readonly string[]) =>
+    all.flatMap(({ method, body }) =>
+      permissions.map((permission) => ({
         name: `${method} ${shown(permission)}`,
         method,
-        permission,
+        body: body(permission),
         outcome: "PERMISSION_UNKNOWN",
       })),
     );
-    await assertRefused(rows, ({ method, permission }) => grant(method, permission));
+
+  test("that nothing in the catalogue stands for is not granted", async () => {
+    await assertRefused(rowsFor(await grants(), UNKNOWN), ({ method, body }) => call(method, body, platform));
   });
 
-  test("of the platform, or a pattern over Latchkey's own, is not granted to an API key", async () => {
+  test("of the platform is not granted to an API key or a role, and a pattern over Latchkey's own to no API key", async () => {
     const catalogue = await query<{ name: string }>(
       service.connection,
       "select name from permissions where scope = 'platform'",
     );
+    const ofPlatform = [...catalogue.map(({ name }) => name), "platform.*", "platform.users.*", "*.import"];
+    const all = await grants();
+    const toKeys = all.filter(({ method }) => method.startsWith("ApiKeyService"));
+    const toRoles = all.filter(({ method }) => method.startsWith("RoleService"));
     const rows = [
-      ...catalogue.map(({ name }) => name),
-      "platform.*",
-      "auth.*",
-      "auth.users.*",
-      "*.api_keys.write",
-    ].map((name) => ({ name, outcome: "PERMISSION_UNKNOWN" }));
-    await assertRefused(rows, ({ name }) => grant("ApiKeyService/CreateApiKey", name));
+      ...rowsFor(toKeys, [...ofPlatform, "auth.*", "auth.users.*", "*.api_keys.write"]),
+      ...rowsFor(toRoles, ofPlatform),
+    ];
+    await assertRefused(rows, ({ method, body }) => call(method, body, platform));
   });
 
-  test("that a request needs is one concrete name of the catalogue", async () => {
+  for (const method of ["Authenticate", "Explain"]) {
     const headers = [{ name: "X-API-Key", value: service.apiKey }];
+    const ask = (more: object) => {
+      const request = { headers, ...more };
+      const isAsked = method === "Authenticate";
+      return call(
+        `AuthenticationService/${method}`,
+        isAsked ? request : { request },
+        ...(isAsked ? [] : [platform]),
+      );
+    };
+    const patterns = ["calls.*", "*", "*.read"];
+    const notHeld = ["auth.users.read", "platform.users.read"];
+
+    test(`that a request needs is one concrete name of the catalogue, to ${method}`, async () => {
+      const rows = [
+        ...[...UNKNOWN, ...patterns].map((name) => ({ name, outcome: "PERMISSION_UNKNOWN" })),
+        ...notHeld.map((name) => ({ name, outcome: "PERMISSION_DENIED" })),
+      ];
+      await assertRefused(rows, ({ name }) => ask({ requiredPermissions: ["calls.read", name] }));
+    });
+
+    test(`of which a request needs any is one too, though another is held, to ${method}`, async () => {
+      const rows = [...UNKNOWN, ...patterns].map((name) => ({ name, outcome: "PERMISSION_UNKNOWN" }));
+      await assertRefused(rows, ({ name }) => ask({ anyPermissions: ["calls.read", name] }));
+      await assertRefused(
+        [
+          { name: "none is held", more: { anyPermissions: notHeld }, outcome: "PERMISSION_DENIED" },
+          {
+            name: "one is held",
+            more: { anyPermissions: [...notHeld, "calls.read"] },
+            outcome: "accepted",
+          },
+          {
+            name: "one is held, and what is needed beside it is not",
+            more: { anyPermissions: ["calls.read"], requiredPermissions: notHeld },
+            outcome: "PERMISSION_DENIED",
+          },
+        ],
+        ({ more }) => ask(more),
+      );
+    });
+  }
+
+  test("that is Latchkey's own is nobody's to define, and its scope is nobody's to change", async () => {
+    const define = (name: string, scope: string, outcome: string) => ({ name, scope, outcome });
+    const [organization, platformScope] = ["ORGANIZATION", "PLATFORM"];
     const rows = [
-      ...[...UNKNOWN, "calls.*", "*", "*.read"].map((name) => ({ name, outcome: "PERMISSION_UNKNOWN" })),
-      ...["auth.users.read", "platform.users.read"].map((name) => ({ name, outcome: "PERMISSION_DENIED" })),
+      ...["auth.everything", "auth.users.write", "auth.a.b.c"].map((name) =>
+        define(name, organization, "PERMISSION_RESERVED"),
+      ),
+      ...["platform.everything", "platform.users.write"].map((name) =>
+        define(name, platformScope, "PERMISSION_RESERVED"),
+      ),
+      define("platform.organization", organization, "PERMISSION_RESERVED"),
+      define("calls.read", platformScope, "PERMISSION_NAME_TAKEN"),
     ];
-    await assertRefused(rows, ({ name }) =>
-      call("AuthenticationService/Authenticate", { headers, requiredPermissions: ["calls.read", name] }),
+    await assertRefused(rows, ({ name, scope }) =>
+      call("RoleService/DefinePermission", { name, scope: `PERMISSION_SCOPE_${scope}` }, platform),
     );
   });
 });
 
 test("a role is one that the organization has", async () => {
   const user = (role: string) => ({ email: "new@acme.test", password: "correct horse battery", role });
+  const { id } = await newUser();
   const rows = [
-    ...["boss", "constructor", "owners", "administrator", "platform"].map((name) => ({
+    ...["boss", "constructor", "owners", "administrator", "platform", "theirs"].map((name) => ({
       name,
       outcome: "ROLE_UNKNOWN",
     })),
@@ -354,6 +187,7 @@ test("a role is one that the organization has", async () => {
     ].map((name) => ({ name, outcome: "REQUEST_INVALID" })),
   ];
   await assertRefused(rows, ({ name }) => call("UserService/CreateUser", user(name), platform));
+  await assertRefused(rows, ({ name }) => call("UserService/UpdateUser", { id, role: name }, platform));
 });
 
 describe("what is taken", () => {
@@ -386,6 +220,39 @@ describe("what is taken", () => {
     );
   });
 
+  test("is a role's name in its organization, the built-in ones' too", async () => {
+    const [first, second] = [await newRole(), await newRole()];
+    const names = ["owner", "admin", "member", "viewer", first.name];
+    const rows = names.map((name) => ({ name, outcome: "ROLE_NAME_TAKEN" }));
+    await assertRefused(rows, ({ name }) => call("RoleService/CreateRole", { name }, platform));
+    await assertRefused(rows, ({ name }) =>
+      call("RoleService/UpdateRole", { id: second.id, name }, platform),
+    );
+  });
+
+  test("is a built-in role, which is neither changed nor deleted, and one that somebody has", async () => {
+    const { roles: all } = await roles.listRoles({ pageSize: 250 });
+    const builtIn = all.filter((role) => role.builtIn);
+    assert.equal(builtIn.length, 4);
+    const had = await newRole();
+    await users.createUser({ email: `${randomUUID()}@acme.test`, password: randomUUID(), role: had.name });
+    const rows = [
+      ...builtIn.flatMap(({ id, name }) => [
+        { name: `${name} deleted`, method: "DeleteRole", body: { id }, outcome: "ROLE_BUILT_IN" },
+        { name: `${name} renamed`, method: "UpdateRole", body: { id, name: "x" }, outcome: "ROLE_BUILT_IN" },
+        { name: `${name} kept`, method: "UpdateRole", body: { id }, outcome: "ROLE_BUILT_IN" },
+        {
+          name: `${name} emptied`,
+          method: "UpdateRole",
+          body: { id, permissions: {} },
+          outcome: "ROLE_BUILT_IN",
+        },
+      ]),
+      { name: had.name, method: "DeleteRole", body: { id: had.id }, outcome: "ROLE_IN_USE" },
+    ];
+    await assertRefused(rows, ({ method, body }) => call(`RoleService/${method}`, body, platform));
+  });
+
   test("is an internal key's name until that key is revoked", async () => {
     const { serviceKey } = await serviceKeys.createServiceKey({ name: "billing" });
     const again = () => call("ServiceKeyService/CreateServiceKey", { name: "billing" }, platform);
@@ -393,4 +260,90 @@ describe("what is taken", () => {
     await serviceKeys.revokeServiceKey({ id: serviceKey?.id ?? assert.fail() });
     assert.equal(await again(), "accepted");
   });
+});
+
+describe("a create that is sent again with its idempotency key", () => {
+  const creates = calls.filter(({ body }) => body["idempotencyKey"] !== undefined);
+  /** What each field could say as well. */
+  const OTHERS: Readonly<Record<string, JsonValue>> = {
+    name: "other",
+    permissions: ["calls.write"],
+    environment: "live",
+    expireTime: "2998-01-01T00:00:00Z",
+    allowedCidrs: ["198.51.100.0/24"],
+    metadata: { entries: {} },
+    rateLimit: { requests: 1, windowSeconds: 1 },
+    email: "other@acme.test",
+    displayName: "Other",
+    role: "member",
+    password: "another correct horse",
+  };
+
+  test("is each create, and nothing else", () => {
+    const names = calls.map(({ name }) => name).filter((name) => name.startsWith("Create"));
+    assert.deepEqual(creates.map(({ name }) => name).toSorted(), names.toSorted());
+  });
+
+  for (const { name, path, body } of creates) {
+    test(`${name}: gets the same answer to the byte, and with another request none`, async () => {
+      const good = { ...body, idempotencyKey: `~!"'${"x".repeat(124)}` };
+      const answer = async () => {
+        const { status, body: said } = await callHttp1(service.port, path, [platform], JSON.stringify(good));
+        return `${status} ${said}`;
+      };
+      const first = await answer();
+      assert.match(first, /^200 /);
+      await assertRefused([{ name: "again", outcome: first }], answer);
+      const rows = Object.entries(body)
+        .filter(([field]) => field !== "idempotencyKey" && field !== "organizationId")
+        .map(([field, value]) => {
+          const other = OTHERS[field] ?? assert.fail(`what else could ${field} say?`);
+          const changed = { ...good, [field]: isListMessage(value) ? { values: other } : other };
+          return { name: field, changed, outcome: "IDEMPOTENCY_KEY_REUSED" };
+        });
+      await assertRefused(rows, ({ changed }) => call(path, changed, platform));
+    });
+  }
+});
+
+function isListMessage(value: JsonValue): boolean {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, "values");
+}
+
+test("what is remembered of a key comes back as it was, whatever it is called", async () => {
+  const entries = Object.fromEntries([
+    ...[
+      "constructor",
+      "toString",
+      "hasOwnProperty",
+      "valueOf",
+      "prototype",
+      "then",
+      "toJSON",
+      "0",
+      "1e9",
+    ].map((name) => [name, `of ${name}`]),
+    ["x".repeat(40), "\ud83d\udd11".repeat(500)],
+    ["empty", ""],
+    ["words", "' or true -- \\ $1 <b> %s"],
+    ...Array.from({ length: 20 }, (_, at) => [`n.${at}_-`, String(at)]),
+  ]);
+  assert.equal(Object.keys(entries).length, 32);
+  const body = { name: "remembers", permissions: ["calls.read"], metadata: { entries } };
+  const say = async (method: string, said: object) => {
+    const answer = await callHttp1(
+      service.port,
+      `/latchkey.v1.ApiKeyService/${method}`,
+      [platform],
+      JSON.stringify(said),
+    );
+    return JSON.parse(answer.body.toString()).apiKey;
+  };
+  const { id, metadata } = await say("CreateApiKey", body);
+  assert.deepEqual(metadata, entries);
+  assert.deepEqual((await say("GetApiKey", { id })).metadata, entries);
+  assert.deepEqual((await say("UpdateApiKey", { id, name: "still" })).metadata, entries);
+  const fewer = { constructor: "alone" };
+  assert.deepEqual((await say("UpdateApiKey", { id, metadata: { entries: fewer } })).metadata, fewer);
+  assert.deepEqual((await say("UpdateApiKey", { id, metadata: {} })).metadata, undefined);
 });

@@ -15,8 +15,8 @@ import { BASE62, keyText, nextLetter, otherCase, partsOf, replaceAt } from "./ke
 import { assertOutcomes, shown } from "./outcomes.ts";
 import { callHttp1, type Field, verdictOf } from "./raw-call.ts";
 
-/** How often the database was asked about a credential. */
-let asked = 0;
+/** What the database was asked about credentials. */
+const asked: string[] = [];
 
 const service = await startService({
   wrapCore: (core) => ({
@@ -24,7 +24,7 @@ const service = await startService({
     storage: {
       ...core.storage,
       verify: async (name, sql, values) => {
-        asked += 1;
+        asked.push(name);
         return await core.storage.verify(name, sql, values);
       },
     },
@@ -242,7 +242,7 @@ const STATES: readonly {
       {
         state: `an ${kind} whose slot has ended`,
         header,
-        outcome: `${word}_EXPIRED`,
+        outcome: `${word}_ROTATED`,
         make: changed(`update ${table}_slots set expire_time = now() where ${table}_id = $1`),
       },
       {
@@ -337,12 +337,24 @@ for (const { kind, header, invalid, good } of KINDS) {
   });
 
   test(`no text near to the ${kind} is good, and its checksum tells without a question to the database`, async () => {
-    const before = asked;
-    await assertOutcomes(
-      near.map(([name, text]) => ({ name, text, outcome: invalid })),
-      ({ text }) => ask([[header, text]]),
+    // In `X-API-Key` comes what other systems' keys look like, too. What those look like is all that is asked.
+    const mayBeForeign = (text: string) => header === "X-API-Key" && !text.startsWith("ak_");
+    const rowsOf = (isForeign: boolean) =>
+      near
+        .filter(([, text]) => mayBeForeign(text) === isForeign)
+        .map(([name, text]) => ({ name, text, outcome: invalid }));
+    asked.length = 0;
+    await assertOutcomes(rowsOf(false), ({ text }) => ask([[header, text]]));
+    assert.deepEqual(asked, []);
+    const foreign = rowsOf(true);
+    if (foreign.length > 0) {
+      await assertOutcomes(foreign, ({ text }) => ask([[header, text]]));
+    }
+    assert.deepEqual(
+      asked.filter((name) => name !== "key formats"),
+      [],
     );
-    assert.equal(asked - before, 0);
+    assert.ok(asked.length <= foreign.length);
   });
 
   test(`no text with a checksum that fits is good either, and all get the same answer to the byte`, async () => {

@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import type { JsonValue as Json, JsonObject } from "@bufbuild/protobuf";
+import type { DescField, JsonValue as Json, JsonObject } from "@bufbuild/protobuf";
 import { type FieldRules, Ignore } from "../../src/gen/buf/validate/validate_pb.ts";
 import {
   boolRules,
@@ -10,7 +9,9 @@ import {
   int32Rules,
   type Kind,
   type Leaf,
+  listRules,
   mapRules,
+  rulesOf,
   stringRules,
 } from "./leaves.ts";
 
@@ -257,11 +258,22 @@ function breakingNumbers(fieldRules: FieldRules | undefined): Json[] {
 }
 
 /** As many different texts as asked, each as good as the one given. */
-export function manyLike(text: string, count: number): string[] {
+function manyLike(text: string, count: number): string[] {
   return Array.from({ length: count }, (_, at) =>
     text.includes("/") ? `10.${at >> 8}.${at & 255}.0/24` : `${text.slice(0, 40)}${at === 0 ? "" : at}`,
   );
 }
 
-/** A name that nobody has used yet. */
-export const newName = () => `n-${randomUUID()}`;
+/** Lists that are longer or shorter than the rule beside their field says, or say something twice. */
+export function badLists(desc: DescField, good: Json | undefined): Json[] {
+  const rules = listRules(rulesOf(desc));
+  if (rules === undefined || !Array.isArray(good)) {
+    return [];
+  }
+  const first = String(good[0]);
+  return [
+    ...(rules.maxItems > 0n ? [manyLike(first, Number(rules.maxItems) + 1)] : []),
+    ...(rules.unique ? [[first, first]] : []),
+    ...(rules.minItems > 0n ? [[]] : []),
+  ];
+}

@@ -54,6 +54,20 @@ export function* leavesOf(message: DescMessage, path: readonly string[] = []): G
   }
 }
 
+/** A message, and every one within it, with the names of JSON down to it. */
+export function* placesIn(
+  message: DescMessage,
+  path: readonly string[] = [],
+): Generator<{ readonly parent: readonly string[]; readonly message: DescMessage }> {
+  yield { parent: path, message };
+  for (const field of message.fields) {
+    const isOwn = field.message?.typeName.startsWith("latchkey.");
+    if (field.message !== undefined && isOwn && field.fieldKind !== "map") {
+      yield* placesIn(field.message, [...path, field.jsonName]);
+    }
+  }
+}
+
 function kindOf(desc: DescField): Kind | undefined {
   if (desc.fieldKind === "map") {
     assert.equal(desc.mapKind === "scalar" && desc.scalar, ScalarType.STRING, `of text: ${desc}`);
@@ -74,23 +88,41 @@ export function rulesOf(desc: DescField): FieldRules | undefined {
   return getOption(desc, fieldRules);
 }
 
-type RulesOf<Case extends string> = Extract<FieldRules["type"], { case: Case }>["value"];
+// The rules of a kind, where a field has rules of that kind.
 
-function typedRules<Case extends NonNullable<FieldRules["type"]["case"]>>(
-  rules: FieldRules | undefined,
-  name: Case,
-): RulesOf<Case> | undefined {
-  return rules?.type.case === name ? (rules.type.value as RulesOf<Case>) : undefined;
+type Rules = FieldRules | undefined;
+
+export function listRules(rules: Rules) {
+  return rules?.type.case === "repeated" ? rules.type.value : undefined;
 }
 
-export const listRules = (rules: FieldRules | undefined) => typedRules(rules, "repeated");
-export const mapRules = (rules: FieldRules | undefined) => typedRules(rules, "map");
-export const stringRules = (rules: FieldRules | undefined) => typedRules(rules, "string");
-export const int32Rules = (rules: FieldRules | undefined) => typedRules(rules, "int32");
-export const boolRules = (rules: FieldRules | undefined) => typedRules(rules, "bool");
-export const bytesRules = (rules: FieldRules | undefined) => typedRules(rules, "bytes");
-export const enumRules = (rules: FieldRules | undefined) => typedRules(rules, "enum");
-export const durationRules = (rules: FieldRules | undefined) => typedRules(rules, "duration");
+export function mapRules(rules: Rules) {
+  return rules?.type.case === "map" ? rules.type.value : undefined;
+}
+
+export function stringRules(rules: Rules) {
+  return rules?.type.case === "string" ? rules.type.value : undefined;
+}
+
+export function int32Rules(rules: Rules) {
+  return rules?.type.case === "int32" ? rules.type.value : undefined;
+}
+
+export function boolRules(rules: Rules) {
+  return rules?.type.case === "bool" ? rules.type.value : undefined;
+}
+
+export function bytesRules(rules: Rules) {
+  return rules?.type.case === "bytes" ? rules.type.value : undefined;
+}
+
+export function enumRules(rules: Rules) {
+  return rules?.type.case === "enum" ? rules.type.value : undefined;
+}
+
+export function durationRules(rules: Rules) {
+  return rules?.type.case === "duration" ? rules.type.value : undefined;
+}
 
 export function enumOf({ desc }: Leaf): DescEnum {
   return desc.enum ?? assert.fail(`${desc} is an enum`);

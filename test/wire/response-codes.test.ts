@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, afterEach, describe, test } from "node:test";
 import type { Core } from "../../src/app.ts";
 import { REASONS, type Reason } from "../../src/errors.ts";
-import { startService, type TestService } from "../support/service.ts";
+import { ApiKeyService, ServiceKeyService, startService, type TestService } from "../support/service.ts";
 import { openDatabasePrint } from "./database-print.ts";
 import { callHttp1, callHttp2, type Field, type RawAnswer, reasonIn, verdictOf } from "./raw-call.ts";
 
@@ -28,6 +28,15 @@ after(() => print.end());
 const bearer: Field[] = [["authorization", `Bearer ${await service.logIn()}`]];
 const apiKey: Field[] = [["x-api-key", service.apiKey]];
 const nobody = randomUUID();
+const internalKeyId = await serviceKeyId();
+const imported = {
+  organizationId: service.organizationId,
+  ownerId: service.admin.id,
+  format: { prefix: "old_", length: 40, alphabet: "KEY_ALPHABET_HEX" },
+  hashing: { algorithm: "KEY_HASH_ALGORITHM_SHA256" },
+  mode: "IMPORT_MODE_ALL_OR_NOTHING",
+  keys: [{ name: "x", permissions: ["calls.read"], hash: Buffer.alloc(32, 1).toString("base64") }],
+};
 
 /** The table of the API that this service answers for, with one call for each of its statuses. */
 const CALLS: readonly {
@@ -95,6 +104,62 @@ const CALLS: readonly {
     body: { name: "ACME" },
     fields: bearer,
   },
+  {
+    status: 200,
+    verdict: "accepted",
+    method: "AuthenticationService/Explain",
+    body: { request: { headers: [{ name: "X-API-Key", value: "ak_wrong" }] } },
+    fields: bearer,
+  },
+  {
+    status: 400,
+    verdict: "KEY_FORMAT_INVALID",
+    method: "ApiKeyService/ImportApiKeys",
+    body: { ...imported, format: { ...imported.format, prefix: "ak_" } },
+    fields: bearer,
+  },
+  {
+    status: 400,
+    verdict: "ROTATION_NOT_IN_PROGRESS",
+    method: "ServiceKeyService/FinishServiceKeyRotation",
+    body: { id: internalKeyId },
+    fields: bearer,
+  },
+  {
+    status: 401,
+    verdict: "API_KEY_INVALID",
+    method: "ApiKeyService/RevokeOwnApiKey",
+    body: { apiKey: "ak_wrong" },
+    fields: [],
+  },
+  {
+    status: 401,
+    verdict: "CREDENTIAL_MISSING",
+    method: "ApiKeyService/ImportApiKeys",
+    body: imported,
+    fields: [],
+  },
+  {
+    status: 403,
+    verdict: "PERMISSION_DENIED",
+    method: "ApiKeyService/ImportApiKeys",
+    body: imported,
+    fields: apiKey,
+  },
+  {
+    status: 404,
+    verdict: "NOT_FOUND",
+    method: "ServiceKeyService/GetServiceKey",
+    body: { id: nobody },
+    fields: bearer,
+  },
+  {
+    status: 409,
+    verdict: "ROLE_NAME_TAKEN",
+    method: "RoleService/CreateRole",
+    body: { name: "owner" },
+    fields: bearer,
+  },
 ];
 
 describe("the statuses that the REST API promises", () => {
@@ -106,6 +171,35 @@ describe("the statuses that the REST API promises", () => {
       }
     });
   }
+
+  test("429 for RATE_LIMITED from every method that a key is used for, and when to come again", async () => {
+    const { secret } = await service
+      .client(ApiKeyService, { authorization: bearer[0]?.[1] ?? "" })
+      .createApiKey({
+        name: "seldom",
+        permissions: ["auth.api_keys.read"],
+        rateLimit: { requests: 1, windowSeconds: 86_400 },
+      });
+    const field: Field = ["x-api-key", secret];
+    const calls = [
+      { method: "AuthenticationService/WhoAmI", body: {}, fields: [field] },
+      { method: "AuthenticationService/WhoAmI", body: {}, fields: [field] },
+      { method: "ApiKeyService/ListApiKeys", body: {}, fields: [field] },
+      { method: "AuthenticationService/Authenticate", body: { headers: [header([field])] }, fields: [] },
+    ];
+    const answers: RawAnswer[] = [];
+    for (const { method, body, fields } of calls) {
+      answers.push(await callHttp1(service.port, `/latchkey.v1.${method}`, fields, JSON.stringify(body)));
+    }
+    assert.deepEqual(
+      answers.map((answer) => `${answer.status} ${verdictOf(answer)}`),
+      ["200 accepted", ...Array(3).fill("429 RATE_LIMITED")],
+    );
+    for (const { head } of answers.slice(1)) {
+      const seconds = Number(/^retry-after: (\d+)$/m.exec(head)?.[1]);
+      assert.ok(seconds >= 1 && seconds <= 86_400, head);
+    }
+  });
 
   test("429 for PASSWORD_HASHING_BUSY where more logins come than can be checked", async () => {
     const login = { password: { email: "nobody@acme.test", password: "wrong" } };
@@ -164,7 +258,63 @@ describe("a fault of Latchkey's own", () => {
       body: user,
       reason: "INTERNAL",
     },
+    {
+      part: "hash key",
+      error: unforeseen,
+      method: "ApiKeyService/CreateApiKey",
+      body: { ...create, idempotencyKey: "x" },
+      reason: "INTERNAL",
+    },
+    {
+      part: "hash key",
+      error: unforeseen,
+      method: "ServiceKeyService/RotateServiceKey",
+      body: { id: internalKeyId, overlap: "60s" },
+      reason: "INTERNAL",
+    },
+    {
+      part: "hash key",
+      error: unforeseen,
+      method: "ApiKeyService/ImportApiKeys",
+      body: imported,
+      reason: "INTERNAL",
+    },
+    {
+      part: "fork",
+      error: databaseGone,
+      method: "ApiKeyService/ImportApiKeys",
+      body: imported,
+      reason: "UNAVAILABLE",
+    },
+    {
+      part: "fork",
+      error: unforeseen,
+      method: "RoleService/CreateRole",
+      body: { name: "x", idempotencyKey: "x" },
+      reason: "INTERNAL",
+    },
+    {
+      part: "verify",
+      error: databaseGone,
+      method: "ApiKeyService/RevokeOwnApiKey",
+      body: { apiKey: service.apiKey },
+      reason: "UNAVAILABLE",
+    },
     // Whatever breaks while a credential is decided about: it is no decision.
+    {
+      part: "verify",
+      error: unforeseen,
+      method: "AuthenticationService/Explain",
+      body: { request: { headers: [header(apiKey)] } },
+      reason: "UNAVAILABLE",
+    },
+    {
+      part: "verify",
+      error: unforeseen,
+      method: "ApiKeyService/ImportApiKeys",
+      body: imported,
+      reason: "UNAVAILABLE",
+    },
     {
       part: "verify",
       error: unforeseen,
@@ -243,6 +393,13 @@ describe("a fault of Latchkey's own", () => {
     }
   });
 });
+
+async function serviceKeyId(): Promise<string> {
+  const { serviceKey } = await service
+    .client(ServiceKeyService, { "x-internal-key": service.internalKey })
+    .createServiceKey({ name: "of-one-secret" });
+  return serviceKey?.id ?? assert.fail();
+}
 
 /** The body is the reason's own message and its details, to the letter. */
 function assertFault({ status, body, head }: RawAnswer, expected: number, reason: Reason): void {

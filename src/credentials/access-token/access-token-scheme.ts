@@ -13,7 +13,7 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
       if (kind !== "bearer") {
         return undefined;
       }
-      trace.check("token", "its form, its signature, its claims and its session");
+      trace.check("token", () => "its form, its signature, its claims and its session");
       const session = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
       return identityOf(session, trace);
     },
@@ -21,11 +21,11 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
 }
 
 function identityOf(session: SessionState, trace: Trace): Identity {
-  trace.check("user", "a member who is not disabled");
+  trace.check("user", () => "a member who is not disabled");
   if (!session.user.active) {
     throw new AuthError("USER_DISABLED");
   }
-  trace.check("session", `it ends at ${session.expireTime.toISOString()}`);
+  trace.check("session", () => `it ends at ${session.expireTime.toISOString()}`);
   if (session.revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }

@@ -64,7 +64,7 @@ export async function issueToken(
     // The same holds for the membership: whoever is disabled or removed meanwhile begins nothing that would
     // still be there when they come back.
     const member = { organizationId, userId, ...ACTIVE_MEMBER };
-    const isActive = (await em.findOne(Membership, member, {})) !== null;
+    const isActive = (await em.findOne(Membership, member, { lockMode: LockMode.PESSIMISTIC_READ })) !== null;
     if (user === null || !isActive) {
       return { result: undefined, unchanged: true };
     }

@@ -49,6 +49,8 @@ const ApiKeySlotSchema = defineEntity({
     organizationId: p.uuid(),
     apiKeyId: p.uuid(),
     slot: p.smallint(),
+    /** The principal to whom it was handed, where a rotation made it. */
+    creatorId: p.uuid().nullable().index("api_key_slots_creator_id_idx"),
     /** The text up to and with its lookup id. */
     displayPrefix: p.text(),
     /** HMAC-SHA-256 of the whole text under the pepper. */

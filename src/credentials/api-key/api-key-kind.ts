@@ -25,7 +25,7 @@ export function apiKeyKind({ keyHasher, prefix }: ApiKeyKindParts): KeyKind<ApiK
       em.findOne(ApiKey, { id, ...within(actor) }, { lockMode: LockMode.PESSIMISTIC_WRITE }),
     slotsOf: (em, { id }) => em.find(ApiKeySlot, { apiKeyId: id }),
     mint: ({ environment }) => mintKey(prefix, environment),
-    addSlot: (em, key, slot, minted) => addApiKeySlot(em, keyHasher, key, slot, minted),
+    addSlot: (em, key, slot, minted, creatorId) => addApiKeySlot(em, keyHasher, key, slot, minted, creatorId),
     grantOf: (key) => ({
       permissions: key.permissions,
       expireTime: key.expireTime ?? undefined,

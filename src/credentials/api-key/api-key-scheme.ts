@@ -2,7 +2,12 @@ import type { Identity } from "../../authenticate/decision.ts";
 import type { ApiKeyState, LiveState, OwnerState } from "../../authenticate/live-state.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
-import { type Catalogue, expandPatterns } from "../../permissions/permission-pattern.ts";
+import {
+  type Catalogue,
+  compilePattern,
+  expandPatterns,
+  isPattern,
+} from "../../permissions/permission-pattern.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { requireLive } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
@@ -19,12 +24,12 @@ export function apiKeyScheme(parts: {
       if (kind === "service_key" || !beginsAsOurs(text, parts.apiKeyPrefixes)) {
         return undefined;
       }
-      trace.check("form", "an API key, by its prefix, length and checksum");
+      trace.check("form", () => "an API key, by its prefix, length and checksum");
       const lookupId = parseKey(text, parts.apiKeyPrefixes);
       if (lookupId === undefined) {
         throw new AuthError("API_KEY_INVALID");
       }
-      trace.check("secret", `the key that ${lookupId} belongs to`);
+      trace.check("secret", () => `the key that ${lookupId} belongs to`);
       const state = await parts.liveState.apiKey(lookupId);
       // Whoever does not hold the secret learns nothing about the key, not even that it exists.
       if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
@@ -49,7 +54,7 @@ export function identityOf(state: ApiKeyState, trace: Trace): Identity {
     rotated: "API_KEY_ROTATED",
     expired: "API_KEY_EXPIRED",
   });
-  trace.check("owner", "userId" in state.owner ? "a user" : "an internal key");
+  trace.check("owner", () => ("userId" in state.owner ? "a user" : "an internal key"));
   if (!state.owner.active) {
     throw new AuthError("API_KEY_CREATOR_INACTIVE");
   }
@@ -61,12 +66,18 @@ export function identityOf(state: ApiKeyState, trace: Trace): Identity {
     organization: state.organization,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
-    grants: state.permissions,
+    grants: state.permissions.filter((text) => !isPattern(text) || ownerReaches(state.owner, text)),
     permissions: granted.intersection(ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
     rateLimit: state.rateLimit,
   };
+}
+
+/** Whether a pattern will not come to reach what the owner does not. It is no more than names where it may. */
+function ownerReaches(owner: OwnerState, pattern: string): boolean {
+  const patterns = "userId" in owner ? owner.rolePermissions : owner.keyPermissions;
+  return patterns.some((wide) => compilePattern(wide)?.(pattern) === true);
 }
 
 /** A key never exceeds whoever it stands on, as they are now. */

@@ -93,14 +93,19 @@ export async function insertApiKey(
   return { key, slots: [slotViewOf(slot)] };
 }
 
-/** Puts a secret into a slot of a key that is free. */
+/**
+ * Puts a secret into a slot of a key that is free.
+ *
+ * @param creatorId the principal to whom it is handed; undefined where that is the key's own creator.
+ */
 export function addApiKeySlot(
   em: EntityManager,
   keyHasher: KeyHasher,
   key: ApiKey,
   slot: number,
   { lookupId, displayPrefix, text }: MintedKey,
+  creatorId?: string,
 ): ApiKeySlot {
-  const of = { organizationId: key.organizationId, apiKeyId: key.id };
+  const of = { organizationId: key.organizationId, apiKeyId: key.id, creatorId: creatorId ?? null };
   return em.create(ApiKeySlot, { lookupId, ...of, slot, displayPrefix, ...keyHasher.hash(text) });
 }

@@ -4,12 +4,14 @@ import { type Actor, authorOf, within } from "../../authenticate/actor.ts";
 import { type Mutation, mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
+import { endSecretsOf } from "../end-secrets.ts";
 import { ApiKey } from "./api-key-entity.ts";
 import { type ApiKeyView, viewOf } from "./api-key-view.ts";
 import { revokeOffspring } from "./revoke-offspring.ts";
 
 /**
- * Revokes an API key for good, and the keys that were made with it. One that is revoked already stays as it is.
+ * Revokes an API key for good, with the keys that were made with it and the secrets that it got by rotating others.
+ * One that is revoked already stays as it is.
  *
  * @throws AuthError NOT_FOUND, also for a key beyond the actor's reach.
  */
@@ -44,9 +46,11 @@ export async function revokeWithOffspring(
   await em.nativeUpdate(ApiKey, { id }, { revokeTime: raw("now()"), revokeReason: reason });
   await em.refresh(key);
   const offspring = await revokeOffspring(em, key, reason);
+  const rotated = await endSecretsOf(em, [id, ...offspring]);
+  const detail = { reason, offspring, ...(rotated.length > 0 && { rotated }) };
   return {
     result: await viewOf(em, key),
-    event: { organizationId, action: "api_key.revoke", targetId: id, detail: { reason, offspring } },
-    tags: [id, ...offspring].map((each) => `key:${each}` as const),
+    event: { organizationId, action: "api_key.revoke", targetId: id, detail },
+    tags: [id, ...offspring, ...rotated].map((each) => `key:${each}` as const),
   };
 }

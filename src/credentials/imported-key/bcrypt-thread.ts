@@ -12,7 +12,7 @@ interface Waiting {
 
 /**
  * Compares with bcrypt on a thread of its own: it is JavaScript, and would hold up every call for as long as it
- * takes. The thread starts when it is first needed, and keeps no process alive.
+ * takes. The thread starts when it is first needed, and keeps the process alive only while somebody waits.
  */
 export class BcryptThread {
   #worker: Worker | undefined;
@@ -22,6 +22,7 @@ export class BcryptThread {
     const worker = this.#worker ?? this.#start();
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
     this.#waiting.push({ resolve, reject });
+    worker.ref();
     worker.postMessage({ text, hash } satisfies BcryptQuestion);
     return await promise;
   }
@@ -32,8 +33,12 @@ export class BcryptThread {
 
   #start(): Worker {
     const worker = new Worker(WORKER, { execArgv: [], env: {} });
-    worker.unref();
-    worker.on("message", (isRight: boolean) => this.#waiting.shift()?.resolve(isRight));
+    worker.on("message", (isRight: boolean) => {
+      this.#waiting.shift()?.resolve(isRight);
+      if (this.#waiting.length === 0) {
+        worker.unref();
+      }
+    });
     const fail = (error: Error) => {
       if (this.#worker === worker) {
         this.#worker = undefined;

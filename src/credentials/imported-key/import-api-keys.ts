@@ -1,4 +1,3 @@
-import { LockMode } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
 import { type Actor, authorOf } from "../../authenticate/actor.ts";
@@ -8,7 +7,7 @@ import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Seal } from "../../storage/seal.ts";
-import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
+import { holdKeyOwner } from "../../users/hold-key-owner.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { countAlike, findImported, insertKeys } from "./imported-key-rows.ts";
 import type { ForeignTexts, KeyFormat } from "./key-format.ts";
@@ -66,7 +65,10 @@ export async function importApiKeys(
   return await mutate(parts.storage, authorOf(actor), async (em) => {
     await holdActor(em, actor);
     await holdOrganization(em, organizationId);
-    await holdOwner(em, organizationId, owner);
+    // Without one they belong to the actor, who is held already.
+    if ("userId" in owner) {
+      await holdKeyOwner(em, organizationId, owner.userId);
+    }
     if (!asked.validateOnly) {
       // Imports take turns: what one of them finds free stays free. Whoever verifies does not wait.
       await em.execute("lock table imported_key_formats in share row exclusive mode");
@@ -133,19 +135,6 @@ async function holdOrganization(em: EntityManager, id: string): Promise<void> {
   const found: unknown[] = await em.execute("select 1 from organizations where id = ? for key share", [id]);
   if (found.length === 0) {
     throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
-}
-
-/** Whoever disables or removes the owner meanwhile waits, and then finds the keys. */
-async function holdOwner(em: EntityManager, organizationId: string, owner: Decision["owner"]): Promise<void> {
-  if (!("userId" in owner)) {
-    // It is the actor, who is held already.
-    return;
-  }
-  const condition = { ...ACTIVE_MEMBER, organizationId, userId: owner.userId };
-  const options = { lockMode: LockMode.PESSIMISTIC_READ };
-  if ((await em.findOne(Membership, condition, options)) === null) {
-    throw new AuthError("OWNER_UNKNOWN");
   }
 }
 

@@ -26,7 +26,7 @@ export function importedKeyScheme({
       if (kind === "bearer") {
         return undefined;
       }
-      trace.check("form", "an API key, made here or taken over from another system");
+      trace.check("form", () => "an API key, made here or taken over from another system");
       throw new AuthError("API_KEY_INVALID");
     },
   };

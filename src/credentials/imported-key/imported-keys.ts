@@ -2,7 +2,6 @@ import type { Logger } from "pino";
 import type {
   ApiKeyState,
   ImportedKeyState,
-  KeyFormatState,
   LiveState,
   SaltedHashState,
 } from "../../authenticate/live-state.ts";
@@ -11,18 +10,19 @@ import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Seal } from "../../storage/seal.ts";
 import type { KeyHasher } from "../key-digest.ts";
-import { displayPrefixOf, type ForeignTexts, fits } from "./key-format.ts";
-import { isPlain, nameOfHash, plainDigest } from "./key-hash.ts";
+import { createReadForeignKey, type ForeignKey } from "./foreign-key.ts";
+import type { ForeignTexts } from "./key-format.ts";
+import { nameOfHash } from "./key-hash.ts";
 import { lookupPrefixesOf } from "./lookup-prefix.ts";
 import { rehashImportedKey } from "./rehash-imported-key.ts";
 import { createRehashQueue } from "./rehash-queue.ts";
 import { createSaltedCheck } from "./salted-check.ts";
-import { nameOfHmacSecret, placeOfHmacSecret } from "./stored-format.ts";
 
 /** The API keys that were taken over from other systems, by their texts. */
 export interface ImportedKeys {
   /**
-   * What is true now of the imported key whose secret this text is: that it is is proved, and nothing else.
+   * What is true now of the imported key whose secret this text is. That it is its secret is proved; whether the
+   * key is any good is for the caller to see.
    *
    * - no declared format has such texts, or it begins as one of ours or as a JWT: undefined
    * - one has, and this text is no key's: rejects with API_KEY_INVALID
@@ -43,67 +43,14 @@ export interface ImportedKeyParts {
   readonly log: Pick<Logger, "warn">;
 }
 
-interface HmacSecret {
-  readonly secret: Buffer;
-  readonly name: string;
-}
-
-/** A text that looks like a foreign key, and all that can be said of it without asking. */
-interface ForeignKey {
-  readonly text: string;
-  /** What its slot is found by, once it has one. */
-  readonly lookupId: string;
-  readonly displayPrefix: string;
-  readonly formatIds: readonly string[];
-  /** The names of the hashes that it would have without a salt. */
-  readonly hashNames: readonly string[];
-  readonly saltedFormatIds: readonly string[];
-}
-
 export function createImportedKeys(parts: ImportedKeyParts): ImportedKeys {
   const { storage, liveState, keyHasher, log } = parts;
+  const readForeignKey = createReadForeignKey(parts);
   const saltedCheck = createSaltedCheck();
   const rehashQueue = createRehashQueue(
     (rehash) => rehashImportedKey(storage, rehash),
     (error) => log.warn({ err: error }, "an imported key keeps its foreign hash until its next use"),
   );
-  const secrets = new Map<string, HmacSecret>();
-  const secretOf = ({ id, sealedHmacSecret }: KeyFormatState): HmacSecret | undefined => {
-    const known = secrets.get(id);
-    if (known !== undefined || sealedHmacSecret === undefined) {
-      return known;
-    }
-    const secret = parts.seal.open(sealedHmacSecret, placeOfHmacSecret(id));
-    const opened = { secret, name: nameOfHmacSecret(keyHasher, secret) };
-    secrets.set(id, opened);
-    return opened;
-  };
-  const hashNameOf = (format: KeyFormatState, text: string): string[] => {
-    const { algorithm } = format;
-    if (!isPlain(algorithm)) {
-      return [];
-    }
-    const { secret, name } = secretOf(format) ?? {};
-    return [nameOfHash(algorithm, name, plainDigest(algorithm, secret, text))];
-  };
-
-  function read(text: string, formats: readonly KeyFormatState[]): ForeignKey | undefined {
-    const fitting = formats.filter((format) => fits(format, text));
-    const [first] = fitting;
-    if (first === undefined) {
-      return undefined;
-    }
-    return {
-      text,
-      lookupId: lookupIdOf(keyHasher, text),
-      displayPrefix: fitting
-        .map((format) => displayPrefixOf(format, text))
-        .reduce((one, other) => (one.length <= other.length ? one : other)),
-      formatIds: fitting.map(({ id }) => id),
-      hashNames: fitting.flatMap((format) => hashNameOf(format, text)),
-      saltedFormatIds: fitting.filter(({ algorithm }) => !isPlain(algorithm)).map(({ id }) => id),
-    };
-  }
 
   /** By its slot, or by one of these hashes. */
   async function prove(
@@ -138,12 +85,12 @@ export function createImportedKeys(parts: ImportedKeyParts): ImportedKeys {
       if (!parts.foreignTexts.mayBeForeign(text)) {
         return undefined;
       }
-      const foreign = read(text, await liveState.keyFormats());
+      const foreign = readForeignKey(text, await liveState.keyFormats());
       if (foreign === undefined) {
         return undefined;
       }
-      trace?.check("form", "an API key of another system, by its prefix, length and alphabet");
-      trace?.check("secret", "the imported key that it belongs to");
+      trace?.check("form", () => "an API key of another system, by its prefix, length and alphabet");
+      trace?.check("secret", () => "the imported key that it belongs to");
       const { lookupId, displayPrefix, saltedFormatIds } = foreign;
       const state =
         (await prove(foreign, foreign.hashNames)) ??
@@ -162,11 +109,6 @@ export function createImportedKeys(parts: ImportedKeyParts): ImportedKeys {
       await saltedCheck.end();
     },
   };
-}
-
-/** What the slot of a foreign key is found by, from its text alone. The whole text has no NUL. */
-function lookupIdOf(keyHasher: KeyHasher, text: string): string {
-  return keyHasher.hash(`imported key lookup\0${text}`).digest.subarray(0, 18).toString("base64url");
 }
 
 function named(candidate: SaltedHashState) {

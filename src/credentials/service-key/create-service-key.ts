@@ -79,13 +79,19 @@ export async function insertServiceKey(
   return { key, slots: [slotViewOf(slot)] };
 }
 
-/** Puts a secret into a slot of a key that is free. */
+/**
+ * Puts a secret into a slot of a key that is free.
+ *
+ * @param creatorId the principal to whom it is handed; undefined where that is the key's own creator.
+ */
 export function addServiceKeySlot(
   em: EntityManager,
   keyHasher: KeyHasher,
   { id: serviceKeyId }: ServiceKey,
   slot: number,
   { lookupId, displayPrefix, text }: MintedKey,
+  creatorId?: string,
 ): ServiceKeySlot {
-  return em.create(ServiceKeySlot, { lookupId, serviceKeyId, slot, displayPrefix, ...keyHasher.hash(text) });
+  const of = { serviceKeyId, creatorId: creatorId ?? null };
+  return em.create(ServiceKeySlot, { lookupId, ...of, slot, displayPrefix, ...keyHasher.hash(text) });
 }

@@ -4,6 +4,7 @@ import { type Actor, authorOf } from "../../authenticate/actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
+import { endSecretsOf } from "../end-secrets.ts";
 import { type ServiceKeyView, viewOf } from "./read-service-keys.ts";
 import { ServiceKey } from "./service-key-entity.ts";
 
@@ -35,7 +36,8 @@ async function revokeOffspring(em: EntityManager, id: string, reason: string): P
 }
 
 /**
- * Revokes an internal key for good, and the internal keys that were made with it. One that is revoked already stays as it is.
+ * Revokes an internal key for good, with the internal keys that were made with it and the secrets that it got by
+ * rotating others. One that is revoked already stays as it is.
  *
  * @throws AuthError NOT_FOUND
  */
@@ -55,10 +57,12 @@ export async function revokeServiceKey(
     await em.nativeUpdate(ServiceKey, { id: key.id }, { revokeTime: raw("now()"), revokeReason: reason });
     await em.refresh(key);
     const offspring = await revokeOffspring(em, key.id, reason);
+    const rotated = await endSecretsOf(em, [key.id, ...offspring]);
+    const detail = { reason, offspring, ...(rotated.length > 0 && { rotated }) };
     return {
       result: await viewOf(em, key),
-      event: { action: "service_key.revoke", targetId: key.id, detail: { reason, offspring } },
-      tags: [key.id, ...offspring].map((each) => `key:${each}` as const),
+      event: { action: "service_key.revoke", targetId: key.id, detail },
+      tags: [key.id, ...offspring, ...rotated].map((each) => `key:${each}` as const),
     };
   });
 }

@@ -15,7 +15,8 @@ export function serviceKeyKind(keyHasher: KeyHasher): KeyKind<ServiceKey, Servic
     lock: (em, _actor, id) => em.findOne(ServiceKey, { id }, { lockMode: LockMode.PESSIMISTIC_WRITE }),
     slotsOf: (em, { id }) => em.find(ServiceKeySlot, { serviceKeyId: id }),
     mint: () => mintKey(SERVICE_KEY_PREFIX),
-    addSlot: (em, key, slot, minted) => addServiceKeySlot(em, keyHasher, key, slot, minted),
+    addSlot: (em, key, slot, minted, creatorId) =>
+      addServiceKeySlot(em, keyHasher, key, slot, minted, creatorId),
     grantOf: ({ permissions, expireTime, allowedCidrs }) => ({
       permissions,
       expireTime: expireTime ?? undefined,

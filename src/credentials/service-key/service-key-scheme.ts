@@ -22,12 +22,12 @@ export function serviceKeyScheme(parts: {
       if (kind !== "service_key") {
         return undefined;
       }
-      trace.check("form", "an internal key, by its prefix, length and checksum");
+      trace.check("form", () => "an internal key, by its prefix, length and checksum");
       const lookupId = parseKey(text, PREFIXES);
       if (lookupId === undefined) {
         throw new AuthError("SERVICE_KEY_INVALID");
       }
-      trace.check("secret", `the key that ${lookupId} belongs to`);
+      trace.check("secret", () => `the key that ${lookupId} belongs to`);
       const state = await parts.liveState.serviceKey(lookupId, organizationId);
       if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
         throw new AuthError("SERVICE_KEY_INVALID");

@@ -15,6 +15,12 @@ export class KeysAndRoles extends Migration {
       "create index api_keys_organization_id_owner_user_id_idx on api_keys (organization_id, owner_user_id)",
     );
 
+    // Who was handed a secret: it ends when their key is revoked.
+    for (const table of ["api_key_slots", "service_key_slots"]) {
+      this.addSql(`alter table ${table} add column creator_id uuid`);
+      this.addSql(`create index ${table}_creator_id_idx on ${table} (creator_id)`);
+    }
+
     // Whoever has left stays on record, since what they made may refer to them.
     this.addSql("alter table memberships add column remove_time timestamptz");
 

@@ -534,6 +534,8 @@ export const AuthenticationService: GenService<{
    * to another organization is `permission_denied`. Each carries one `google.rpc.ErrorInfo` of the
    * domain `latchkey` whose reason is a value of `Reason` without its prefix. A fault of Latchkey's own
    * is `unavailable`: it is neither a refusal nor an allowance, and the request must not be let through.
+   * A key that has used up its rate limit is `resource_exhausted` with RATE_LIMITED, and `google.rpc.RetryInfo`
+   * says how long to wait.
    *
    * @generated from rpc latchkey.v1.AuthenticationService.Authenticate
    */

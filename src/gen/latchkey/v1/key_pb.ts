@@ -184,7 +184,8 @@ export type DailyUsage = Message<"latchkey.v1.DailyUsage"> & {
   allowed: bigint;
 
   /**
-   * How often it was presented with its secret and refused: expired, from another address, lacking a permission.
+   * How often it was presented with its secret and refused: expired, from another address,
+   * lacking a permission, over its rate limit.
    *
    * @generated from field: int64 refused = 3;
    */

@@ -430,7 +430,8 @@ export const DefinePermissionResponseSchema: GenMessage<DefinePermissionResponse
  */
 export const RoleService: GenService<{
   /**
-   * Creates a role of an organization. Its permissions have to be held by the caller. A name that is taken is
+   * Creates a role of an organization. Its permissions have to be held by the caller, and a pattern has to lie
+   * within a pattern of the caller's own, since it may come to reach more. A name that is taken is
    * `already_exists` with ROLE_NAME_TAKEN.
    *
    * @generated from rpc latchkey.v1.RoleService.CreateRole
@@ -483,7 +484,8 @@ export const RoleService: GenService<{
     output: typeof ListPermissionsResponseSchema;
   },
   /**
-   * Adds a permission to the catalogue, or changes the description of one that was added so. Patterns in roles
+   * Adds a permission to the catalogue, or changes the description of one that is not Latchkey's
+   * own. Patterns in roles
    * and keys reach it from the moment that this call answers. The names that begin with `auth.` and `platform.`
    * are Latchkey's own: `invalid_argument` with PERMISSION_RESERVED. The scope of a permission never changes:
    * `already_exists` with PERMISSION_NAME_TAKEN.

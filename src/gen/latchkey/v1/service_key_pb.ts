@@ -684,7 +684,8 @@ export const ServiceKeyService: GenService<{
     output: typeof RotateServiceKeyResponseSchema;
   },
   /**
-   * Ends a rotation by taking the new secret back: the old one goes on as before.
+   * Ends a rotation by taking the new secret back: the old one goes on as before, so the caller must hold what
+   * the key may do, as for a rotation.
    * Where none is going on it is `failed_precondition` with ROTATION_NOT_IN_PROGRESS.
    *
    * @generated from rpc latchkey.v1.ServiceKeyService.CancelServiceKeyRotation

@@ -110,7 +110,7 @@ export type CreateUserRequest = Message<"latchkey.v1.CreateUserRequest"> & {
   displayName: string;
 
   /**
-   * The name of a role of the organization: `owner`, `admin`, `member` or `viewer`. A role whose
+   * The name of a role of the organization: `owner`, `admin`, `member`, `viewer`, or one of its own. A role whose
    * permissions go beyond the caller's own is `permission_denied` with PERMISSION_NOT_HELD.
    *
    * @generated from field: string role = 4;
@@ -476,7 +476,8 @@ export const UserService: GenService<{
    *
    * An email that already belongs to a user of the organization is `already_exists` with EMAIL_TAKEN.
    * One that is known elsewhere in the deployment is answered like a new one: the membership then waits
-   * for its owner's consent, and the password of this call is not used.
+   * for its owner's consent, and the password of this call is not used. Somebody who had left the organization
+   * comes back the same way.
    *
    * @generated from rpc latchkey.v1.UserService.CreateUser
    */

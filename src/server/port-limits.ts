@@ -25,7 +25,7 @@ export interface OnePortLimits {
   readonly headersMs: number;
   /** How long a whole request may take to come, on both versions. */
   readonly requestMs: number;
-  /** How long an answer that is ready may wait for a client that reads nothing. */
+  /** How long an answer that is ready may wait for a client that reads nothing; on HTTP/2 up to twice as long. */
   readonly stallMs: number;
   /** How long an HTTP/1.1 connection may wait for its next request. Longer than a proxy's own is best. */
   readonly keepAliveMs: number;
@@ -69,15 +69,19 @@ export interface Activity {
   readonly onCall: () => void;
 }
 
+/** Told when a call begins. @returns what is to be told when it has ended. */
+export type Began = (connection: Activity, giveUp: () => void) => () => void;
+
 interface Call {
   readonly connection: Activity;
   readonly giveUp: () => void;
 }
 
-/** Keeps to `maxCalls`. */
-export function callLimit({ maxCalls }: OnePortLimits) {
+/** Keeps a port to its `maxCalls`. */
+export function callLimit({ maxCalls }: OnePortLimits): Began {
   /** The oldest first. */
   const inFlight = new Set<Call>();
+  // Not at each call: those that are spared may be many, and are passed over each time.
   const quarter = Math.ceil(maxCalls / 4);
   let begun = 0;
 
@@ -87,7 +91,7 @@ export function callLimit({ maxCalls }: OnePortLimits) {
     call.connection.onCall();
   }
 
-  function makeRoom(): void {
+  function giveUpOldest(): void {
     for (const call of inFlight) {
       if (inFlight.size <= 3 * quarter) return;
       if (call.connection.calls <= SPARED_CALLS) continue;
@@ -96,10 +100,9 @@ export function callLimit({ maxCalls }: OnePortLimits) {
     }
   }
 
-  /** @returns what is to be told when the call has ended. */
-  return (connection: Activity, giveUp: () => void): (() => void) => {
+  return (connection, giveUp) => {
     begun += 1;
-    if (begun % quarter === 0) makeRoom();
+    if (begun % quarter === 0) giveUpOldest();
     const call = { connection, giveUp };
     inFlight.add(call);
     connection.calls += 1;

@@ -11,7 +11,6 @@ import { violates } from "../storage/storage-error.ts";
 import { canonical } from "./canonical.ts";
 import { grantableRole } from "./grantable-role.ts";
 import { Membership } from "./membership-entity.ts";
-import type { PasswordHasher } from "./password.ts";
 import { findMember, viewOf } from "./read-users.ts";
 import { User } from "./user-entity.ts";
 import type { UserView } from "./user-view.ts";
@@ -21,7 +20,7 @@ export interface NewUser {
   readonly displayName: string;
   /** The name of a role of the organization. */
   readonly role: string;
-  readonly password: string;
+  readonly passwordHash: string;
 }
 
 /**
@@ -29,25 +28,20 @@ export interface NewUser {
  * membership, which the email's owner has yet to accept; the answer is alike, and so is the work. Somebody who
  * had left this organization comes back the same way.
  *
- * @throws AuthError ORGANIZATION_REQUIRED, PASSWORD_TOO_SHORT, ROLE_UNKNOWN, PERMISSION_NOT_HELD,
- * OWNER_REQUIRED, EMAIL_TAKEN, and what holdActor() throws.
+ * The password is hashed before: no transaction waits in the hashing queue.
+ *
+ * @throws AuthError ORGANIZATION_REQUIRED, ROLE_UNKNOWN, PERMISSION_NOT_HELD, OWNER_REQUIRED, EMAIL_TAKEN, and
+ * what holdActor() throws.
  */
-export async function createUser(
-  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
-  actor: Actor,
-  asked: NewUser,
-): Promise<UserView> {
+export async function createUser(storage: Storage, actor: Actor, asked: NewUser): Promise<UserView> {
   const organizationId = oneOrganization(actor);
   const email = canonical(asked.email);
-  parts.passwordHasher.requireStrength(asked.password);
-  await grantableRole(parts.storage.fork(), actor, organizationId, asked.role);
-  const passwordHash = await parts.passwordHasher.hash(asked.password);
   try {
-    return await mutate(parts.storage, authorOf(actor), async (em) => {
+    return await mutate(storage, authorOf(actor), async (em) => {
       // Hashing may have had to wait, and the actor may have lost their rights meanwhile, or the role gained.
       await holdActor(em, actor);
       const role = await grantableRole(em, actor, organizationId, asked.role, LockMode.PESSIMISTIC_READ);
-      const { userId, isNew } = await findOrInsertUser(em, email, passwordHash);
+      const { userId, isNew } = await findOrInsertUser(em, email, asked.passwordHash);
       await insertMembership(em, { organizationId, userId }, role, asked.displayName, isNew);
       const user = await viewOf(em, await findMember(em, organizationId, userId));
       const detail = { after: { email, displayName: asked.displayName, role: role.name } };

@@ -54,8 +54,10 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
   async createUser(request: CreateUserRequest, context: HandlerContext): Promise<CreateUserResponse> {
     const { passwordHasher } = this.#parts;
     const actor = this.#parts.actorOf(context);
+    passwordHasher.requireStrength(request.password);
+    const asked = { ...request, passwordHash: await passwordHasher.hash(request.password) };
     return await this.#parts.idempotently(context, request, CreateUserResponseSchema, async (storage) => {
-      const user = await createUser({ storage, passwordHasher }, actor, request);
+      const user = await createUser(storage, actor, asked);
       return create(CreateUserResponseSchema, { user: userMessage(user) });
     });
   }

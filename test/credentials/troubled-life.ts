@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { hash as argon2Hash } from "@node-rs/argon2";
 import { v4 as uuidv4 } from "uuid";
 import type { Core } from "../../src/app.ts";
+import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
+import { hmac, ImportMode, KeyHashAlgorithm, keyOf, OLD_FORMAT, oldKey } from "../imported-keys/import.ts";
 import { query } from "../support/cluster.ts";
 import { reasonOf } from "../support/refusal.ts";
 import {
@@ -95,8 +98,109 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
   const second = keep("a changed password", `second password ${uuidv4()}`);
   await note(users.changePassword({ email, currentPassword: first, newPassword: second }));
   keepToken("a token of the new password", await service.logIn(email, second));
+
+  // Secrets that take the place of others, and creates that are sent again.
+  const overlap = { seconds: 3600n };
+  const idOf = (key: { readonly id: string } | undefined) => key?.id ?? assert.fail("it was made");
+  const serviceKeys = service.client(ServiceKeyService, asAdmin);
+  const [apiKeyId, internalKeyId] = [idOf(made.apiKey), idOf(internal.serviceKey)];
+  keepKey("a secret that was taken back", (await keys.rotateApiKey({ id: apiKeyId, overlap })).secret);
+  await note(keys.cancelRotation({ id: apiKeyId }));
+  const rotated = await keys.createApiKey({ name: "rotated", permissions: ["calls.*"] });
+  const ending = keepKey("a secret that was replaced", rotated.secret);
+  const rotatedId = idOf(rotated.apiKey);
+  const newer = keepKey("the secret after it", (await keys.rotateApiKey({ id: rotatedId, overlap })).secret);
+  await note(keys.finishRotation({ id: rotatedId }));
+  keepKey(
+    "an internal key's secret that was taken back",
+    (await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap })).secret,
+  );
+  await note(serviceKeys.cancelServiceKeyRotation({ id: internalKeyId }));
+  keepKey(
+    "a second secret of an internal key",
+    (await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap })).secret,
+  );
+  const idempotencyKey = uuidv4();
+  const once = { name: `once ${uuidv4()}`, permissions: ["calls.*"], idempotencyKey };
+  const repeated = keepKey("a key that is made once", (await keys.createApiKey(once)).secret);
+  assert.equal((await keys.createApiKey(once)).secret, repeated);
+  await note(keys.createApiKey({ ...once, name: "another" }));
+  const onceInternal = { name: `once-${uuidv4()}`, idempotencyKey };
+  keepKey("an internal key that is made once", (await serviceKeys.createServiceKey(onceInternal)).secret);
+  const onceEmail = `${uuidv4()}@people.test`;
+  const oncePassword = keep("a password that is sent twice", `sent twice ${uuidv4()}`);
+  const onceUser = { email: onceEmail, role: "member", password: oncePassword, idempotencyKey };
+  await note(users.createUser(onceUser));
+  await note(users.createUser(onceUser));
+  await note(users.createUser({ ...onceUser, password: `${oncePassword} too` }));
+
+  // What another system made.
+  const hmacSecret = randomBytes(32);
+  secrets.push({ name: "the secret of an HMAC", bytes: hmacSecret });
+  const old = {
+    used: keep("a used key of another system", oldKey()),
+    unused: keep("an unused one", oldKey()),
+  };
+  for (const text of Object.values(old)) {
+    secrets.push({ name: "a foreign HMAC", bytes: hmac(hmacSecret, text) });
+  }
+  const imported = {
+    organizationId: service.organizationId,
+    ownerId: admin.id,
+    format: OLD_FORMAT,
+    hashing: { algorithm: KeyHashAlgorithm.HMAC_SHA256, hmacSecret },
+    mode: ImportMode.BEST_EFFORT,
+    keys: Object.values(old).map((text) => keyOf(text, { hash: hmac(hmacSecret, text) })),
+  };
+  await note(keys.importApiKeys(imported));
+  await note(keys.importApiKeys(imported));
+  await note(keys.importApiKeys({ ...imported, organizationId: uuidv4() }));
+  await note(keys.importApiKeys({ ...imported, keys: [keyOf(old.unused, { hash: hmacSecret, name: "" })] }));
+  await note(
+    keys.importApiKeys({ ...imported, keys: [keyOf(old.unused, { hash: Buffer.from(old.unused) })] }),
+  );
+  await note(
+    keys.importApiKeys({ ...imported, hashing: { algorithm: KeyHashAlgorithm.SHA256, hmacSecret } }),
+  );
+  await note(authentication.authenticate({ headers: [{ name: "X-API-Key", value: old.used }] }));
+
+  // Explained, and given up by whoever holds them.
+  const explaining = service.client(AuthenticationService, asAdmin);
+  const lost = await keys.createApiKey({ name: "lost", permissions: ["calls.*"] });
+  const lostKey = keepKey("an API key that its holder revokes", lost.secret);
+  for (const text of [
+    apiKey,
+    doomed.secret,
+    ending,
+    newer,
+    old.used,
+    old.unused,
+    token,
+    internalKey,
+    lostKey,
+  ]) {
+    for (const [name, value] of [
+      ["X-API-Key", text],
+      ["Authorization", `Bearer ${text}`],
+      ["X-Internal-Key", text],
+      [text.slice(0, 60), "x"],
+    ] as const) {
+      await note(explaining.explain({ request: { headers: [{ name, value }] } }));
+    }
+    for (const wrong of [`${text}x`, text.slice(0, -1), `${text} `, text.toUpperCase()]) {
+      await note(keys.revokeOwnApiKey({ apiKey: wrong, reason: "found" }));
+    }
+  }
+  await note(keys.revokeOwnApiKey({ apiKey: lostKey, reason: "lost" }));
+  await note(keys.revokeOwnApiKey({ apiKey: lostKey, reason: "a\nb" }));
+  await note(keys.updateApiKey({ id: apiKeyId, name: "renamed" }));
+  await note(serviceKeys.updateServiceKey({ id: internalKeyId, permissions: { values: ["calls.*"] } }));
+  await note(keys.getApiKeyUsage({ id: apiKeyId }));
+  await note(serviceKeys.getServiceKeyUsage({ id: internalKeyId }));
+  await note(serviceKeys.getServiceKey({ id: internalKeyId }));
+
   await note(keys.listApiKeys({}));
-  await note(keys.getApiKey({ id: made.apiKey?.id ?? "" }));
+  await note(keys.getApiKey({ id: apiKeyId }));
   await note(service.client(ServiceKeyService, asAdmin).listServiceKeys({}));
   await note(users.listUsers({}));
   await note(service.client(OrganizationService, asAdmin).listOrganizations({}));
@@ -134,6 +238,24 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
     await note(tokens.revokeToken({ target: { case: "token", value: text } }));
     await note(keys.listApiKeys({ pageToken: text }));
     await note(keys.getApiKey({ id: text }));
+    await note(keys.listApiKeys({ nameContains: text.slice(0, 100), environment: text, ownerId: text }));
+    await note(keys.createApiKey({ name: "x", permissions: ["x"], idempotencyKey: text.slice(0, 129) }));
+    // Whoever sent what is no permission may read it again.
+    await reasonOf(keys.createApiKey({ name: "x", permissions: [text] }));
+    await note(keys.rotateApiKey({ id: text, overlap }));
+    await note(
+      service.client(RoleService, asAdmin).createRole({ name: text, permissions: { values: [text] } }),
+    );
+    await note(
+      keys.importApiKeys({ ...imported, keys: [keyOf(old.unused, { name: text, environment: text })] }),
+    );
+    await note(
+      keys.importApiKeys({
+        ...imported,
+        hashing: { algorithm: KeyHashAlgorithm.BCRYPT },
+        keys: [keyOf(old.unused, { hash: Buffer.from(text), lookupPrefix: text })],
+      }),
+    );
     for (const body of [
       `{"${text}":1}`,
       `{"password":{"email":"a","password":${text}}}`,
@@ -143,6 +265,8 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
       await post("/latchkey.v1.TokenService/IssueToken", body);
       await post(`/latchkey.v1.${encodeURIComponent(text)}/IssueToken?key=${encodeURIComponent(text)}`, body);
       await post("/latchkey.v1.ApiKeyService/GetApiKey", body, { "x-internal-key": internalKey });
+      await post("/latchkey.v1.ApiKeyService/ImportApiKeys", body, { "x-internal-key": internalKey });
+      await post("/latchkey.v1.ApiKeyService/RevokeOwnApiKey", body);
     }
     await fetch(`${service.url}/readyz?api_key=${encodeURIComponent(text)}`);
     const compressed = { "content-encoding": "gzip", "x-api-key": text };
@@ -167,6 +291,13 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
           .authenticate({ headers: [{ name: "X-API-Key", value: apiKey }] }),
       );
       await note(broken.client(ApiKeyService, asAdmin).listApiKeys({}));
+      await note(broken.client(ApiKeyService, asAdmin).importApiKeys(imported));
+      await note(broken.client(ApiKeyService).revokeOwnApiKey({ apiKey }));
+      await note(
+        broken
+          .client(AuthenticationService, asAdmin)
+          .explain({ request: { headers: [{ name: "X-API-Key", value: apiKey }] } }),
+      );
     }
   }
   fault = undefined;
@@ -187,6 +318,22 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
     ],
     ["alter table sessions rename to gone", "alter table gone rename to sessions"],
     ["alter table peppers rename to gone", "alter table gone rename to peppers"],
+    [
+      "alter table idempotency_keys add constraint broken check (sealed_answer = '') not valid",
+      "alter table idempotency_keys drop constraint broken",
+    ],
+    [
+      "alter table imported_key_hashes add constraint broken check (fingerprint = '') not valid",
+      "alter table imported_key_hashes drop constraint broken",
+    ],
+    [
+      "alter table imported_key_formats rename column sealed_hmac_secret to gone",
+      "alter table imported_key_formats rename column gone to sealed_hmac_secret",
+    ],
+    [
+      "alter table audit_events add constraint broken check (action = '') not valid",
+      "alter table audit_events drop constraint broken",
+    ],
   ] as const;
   for (const [breakIt, mendIt] of breakages) {
     await query(
@@ -202,6 +349,12 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
       authentication.authenticate({ headers: [{ name: "X-API-Key", value: apiKey }] }),
       authentication.authenticate({ headers: [{ name: "Authorization", value: `Bearer ${token}` }] }),
       tokens.revokeToken({ target: { case: "token", value: stray } }),
+      keys.createApiKey({ name: "failing", permissions: ["calls.*"], idempotencyKey: uuidv4() }),
+      users.createUser({ ...onceUser, email: `${uuidv4()}@people.test`, idempotencyKey: uuidv4() }),
+      keys.rotateApiKey({ id: rotatedId, overlap }),
+      keys.importApiKeys({ ...imported, keys: [keyOf(oldKey())] }),
+      keys.revokeOwnApiKey({ apiKey }),
+      authentication.authenticate({ headers: [{ name: "X-API-Key", value: old.unused }] }),
     ];
     const outcomes = await Promise.all(failed.map((call) => reasonOf(call)));
     assert.ok(outcomes.includes("INTERNAL") || outcomes.includes("UNAVAILABLE"), `${breakIt}: ${outcomes}`);

@@ -19,6 +19,7 @@ import {
   makePassword,
   type Password,
 } from "../access/cast.ts";
+import { hashOf, importKey, keyOf, oldKey, untilRehashed } from "../imported-keys/import.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
 import {
@@ -571,5 +572,53 @@ test("to authenticate, or to have it explained, writes nothing, for a good crede
   assert.deepEqual(await writtenBy(() => refusedWith("API_KEY_INVALID", ask("ak_wrong"))), NOTHING);
   for (const text of [service.apiKey, "ak_wrong"]) {
     assert.deepEqual(await writtenBy(() => client.explain({ request: about(text) })), NOTHING);
+  }
+});
+
+test("to have an imported key explained is not its first use: it stays where it is", async () => {
+  const client = service.client(AuthenticationService, { "x-internal-key": service.internalKey });
+  const about = (value: string) => ({ headers: [{ name: "X-API-Key", value }] });
+  const [explained, used] = [oldKey(), oldKey()];
+  const ids = [await importKey(service, keyOf(explained)), await importKey(service, keyOf(used))] as const;
+  const { allowed } = await client.explain({ request: about(explained) });
+  assert.ok(allowed);
+  await client.authenticate(about(used));
+  // Those that are used come to their slots one after the other.
+  await untilRehashed(service, ids[1]);
+  assert.equal((await hashOf(service, ids[0])).rehashed, false);
+});
+
+test("the answer of a create that can be repeated is kept in the create's own transaction", async () => {
+  const { admin } = clients;
+  const once = () => ({ idempotencyKey: uuidv4() });
+  const creates: Readonly<Record<string, () => Promise<unknown>>> = {
+    CreateApiKey: () => admin.apiKeys.createApiKey({ name: "once", permissions: ["calls.read"], ...once() }),
+    CreateOrganization: () => admin.organizations.createOrganization({ name: `once ${uuidv4()}`, ...once() }),
+    CreateRole: () => admin.roles.createRole({ name: `once-${uuidv4()}`, ...once() }),
+    CreateServiceKey: () => admin.serviceKeys.createServiceKey({ name: `once-${uuidv4()}`, ...once() }),
+    CreateUser: () =>
+      admin.users.createUser({
+        email: `${uuidv4()}@people.test`,
+        role: "viewer",
+        password: password.text,
+        ...once(),
+      }),
+  };
+  const declared = SERVICES.flatMap(({ methods }) => methods).filter(
+    ({ input }) => input.field["idempotencyKey"] !== undefined,
+  );
+  assert.deepEqual(declared.map(({ name }) => name).toSorted(), Object.keys(creates).toSorted());
+  for (const [method, create] of Object.entries(creates)) {
+    await query(service.connection, "delete from idempotency_keys");
+    const { events, changes } = await writtenBy(create);
+    const kept = await query<{ xmin: string; method: string }>(
+      service.connection,
+      "select xmin::text, method from idempotency_keys",
+    );
+    assert.deepEqual(
+      kept.map((row) => [row.method.split("/")[1], row.xmin]),
+      [[method, events[0]?.xmin]],
+    );
+    assert.deepEqual([events.length, changes.length, changes[0]?.xid], [1, 1, events[0]?.xmin], method);
   }
 });

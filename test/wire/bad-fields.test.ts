@@ -55,8 +55,6 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "RevokeToken token": "accepted",
   "CreateApiKey permissions": "PERMISSION_UNKNOWN",
   "UpdateApiKey permissions.values": "PERMISSION_UNKNOWN",
-  // No key has such a name.
-  "ListApiKeys nameContains": "accepted",
   "RevokeOwnApiKey apiKey": "API_KEY_INVALID",
   "ImportApiKeys keys.permissions": "PERMISSION_UNKNOWN",
   "ImportApiKeys keys.lookupPrefix": "KEY_LOOKUP_PREFIX_INVALID",

@@ -3,6 +3,7 @@ import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import type { Core } from "../../src/app.ts";
 import { ApiKeySlot } from "../../src/credentials/api-key/api-key-entity.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
+import type { RateLimit } from "../../src/credentials/rate-limit.ts";
 import { mintKey } from "../../src/credentials/secret-key.ts";
 import { insertServiceKey } from "../../src/credentials/service-key/create-service-key.ts";
 import { ServiceKeySlot } from "../../src/credentials/service-key/service-key-entity.ts";
@@ -109,6 +110,7 @@ export async function addApiKey(
     readonly name?: string;
     readonly allowedCidrs?: readonly string[];
     readonly expireTime?: Date;
+    readonly rateLimit?: RateLimit;
   },
 ): Promise<AddedKey> {
   const minted = mintKey("ak");

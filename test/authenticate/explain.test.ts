@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "../access/actors.ts";
 import { addApiKey, addUser } from "../access/cast.ts";
+import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
 import { AuthenticationService, startService, type TestService } from "../support/service.ts";
 
@@ -95,4 +96,29 @@ test("somebody of one organization is told nothing of another's credential but t
     const text = JSON.stringify(explained.steps);
     assert.ok(!globex.marks.some((mark) => text.includes(mark)));
   }
+});
+
+test("to explain is not to use: it neither counts as a use nor uses up a rate limit", async () => {
+  const replica = await startService({ beside: service });
+  const owner = { userId: world.acme.ownerId };
+  const key = await addApiKey(service.core, {
+    organizationId: world.acme.id,
+    owner,
+    permissions: ["calls.read"],
+    rateLimit: { requests: 1, windowSeconds: 86_400 },
+  });
+  const client = replica.client(AuthenticationService, internalKey(service.internalKey));
+  const request = asked(apiKey(key.text));
+  try {
+    for (let time = 1; time <= 3; time++) {
+      assert.equal((await client.explain({ request })).allowed, true);
+    }
+    await client.authenticate(request);
+    await refusedWith("RATE_LIMITED", client.authenticate(request));
+  } finally {
+    // What was counted is written then.
+    await replica.stop();
+  }
+  const sql = "select allowed::int, refused::int from key_usage where key_id = $1";
+  assert.deepEqual(await query(service.connection, sql, [key.id]), [{ allowed: 1, refused: 1 }]);
 });

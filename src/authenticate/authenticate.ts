@@ -54,6 +54,7 @@ export function createAuthenticate({ schemes, usageMeter, rateLimiter }: Decisio
     const count = (isAllowed: boolean) => {
       if (trace.secret !== undefined) {
         usageMeter.count(trace.secret, { isAllowed, clientAddress: question.clientAddress });
+        trace.secret.onUse?.();
       }
     };
     try {

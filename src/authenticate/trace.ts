@@ -5,6 +5,8 @@ export interface HeldSecret {
   /** The public part of the secret, by which it is told from the key's other one. */
   readonly lookupId: string;
   readonly displayPrefix: string;
+  /** What is left to do once it was used. It neither throws nor makes the call wait. */
+  readonly onUse?: () => void;
 }
 
 /** Follows one decision on its way. */

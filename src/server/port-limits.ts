@@ -46,7 +46,7 @@ export const defaultOnePortLimits: OnePortLimits = {
   decideMs: 10_000,
   maxHeaderBytes: 16 * 1024,
   maxCallsPerConnection: 100,
-  maxCalls: Math.floor(getHeapStatistics().heap_size_limit / 2 / CALL_BYTES),
+  maxCalls: Math.floor(getHeapStatistics().heap_size_limit / 4 / CALL_BYTES),
   headersMs: 15_000,
   requestMs: 60_000,
   stallMs: 30_000,

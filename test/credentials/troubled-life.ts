@@ -54,12 +54,16 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
     keep(`${name}'s signature`, text.slice(text.lastIndexOf(".") + 1));
     return keep(name, text);
   }
+  function noteAnswer(answer: unknown): void {
+    answers.push(JSON.stringify(answer, (_, value) => (typeof value === "bigint" ? String(value) : value)));
+  }
   async function note(call: Promise<unknown>): Promise<void> {
-    answers.push(
-      JSON.stringify(await call.catch((error: Error) => ({ error: String(error), ...error })), (_, value) =>
-        typeof value === "bigint" ? String(value) : value,
-      ),
-    );
+    noteAnswer(await call.catch((error: Error) => ({ error: String(error), ...error })));
+  }
+  /** The secret that an answer is to carry: once. */
+  function handedOut(name: string, { secret, ...rest }: { readonly secret: string }): string {
+    noteAnswer(rest);
+    return keepKey(name, secret);
   }
   async function post(path: string, body: string, headers: Record<string, string> = {}): Promise<void> {
     const response = await fetch(`${service.url}${path}`, {
@@ -84,12 +88,12 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
 
   // What goes well.
   const made = await keys.createApiKey({ name: "key", permissions: ["calls.*"], environment: "test" });
-  const apiKey = keepKey("an API key", made.secret);
+  const apiKey = handedOut("an API key", made);
   const doomed = await keys.createApiKey({ name: "doomed", permissions: ["calls.*"] });
-  keepKey("an API key that is revoked", doomed.secret);
+  handedOut("an API key that is revoked", doomed);
   await note(keys.revokeApiKey({ id: doomed.apiKey?.id ?? "", reason: "leaked" }));
   const internal = await service.client(ServiceKeyService, asAdmin).createServiceKey({ name: "edge" });
-  const internalKey = keepKey("an internal key", internal.secret);
+  const internalKey = handedOut("an internal key", internal);
   const email = `${uuidv4()}@people.test`;
   const first = keep("a first password", `first password ${uuidv4()}`);
   await note(users.createUser({ email, displayName: "Ann", role: "member", password: first }));
@@ -104,29 +108,29 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
   const idOf = (key: { readonly id: string } | undefined) => key?.id ?? assert.fail("it was made");
   const serviceKeys = service.client(ServiceKeyService, asAdmin);
   const [apiKeyId, internalKeyId] = [idOf(made.apiKey), idOf(internal.serviceKey)];
-  keepKey("a secret that was taken back", (await keys.rotateApiKey({ id: apiKeyId, overlap })).secret);
+  handedOut("a secret that was taken back", await keys.rotateApiKey({ id: apiKeyId, overlap }));
   await note(keys.cancelRotation({ id: apiKeyId }));
   const rotated = await keys.createApiKey({ name: "rotated", permissions: ["calls.*"] });
-  const ending = keepKey("a secret that was replaced", rotated.secret);
+  const ending = handedOut("a secret that was replaced", rotated);
   const rotatedId = idOf(rotated.apiKey);
-  const newer = keepKey("the secret after it", (await keys.rotateApiKey({ id: rotatedId, overlap })).secret);
+  const newer = handedOut("the secret after it", await keys.rotateApiKey({ id: rotatedId, overlap }));
   await note(keys.finishRotation({ id: rotatedId }));
-  keepKey(
+  handedOut(
     "an internal key's secret that was taken back",
-    (await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap })).secret,
+    await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap }),
   );
   await note(serviceKeys.cancelServiceKeyRotation({ id: internalKeyId }));
-  keepKey(
+  handedOut(
     "a second secret of an internal key",
-    (await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap })).secret,
+    await serviceKeys.rotateServiceKey({ id: internalKeyId, overlap }),
   );
   const idempotencyKey = uuidv4();
   const once = { name: `once ${uuidv4()}`, permissions: ["calls.*"], idempotencyKey };
-  const repeated = keepKey("a key that is made once", (await keys.createApiKey(once)).secret);
+  const repeated = handedOut("a key that is made once", await keys.createApiKey(once));
   assert.equal((await keys.createApiKey(once)).secret, repeated);
   await note(keys.createApiKey({ ...once, name: "another" }));
   const onceInternal = { name: `once-${uuidv4()}`, idempotencyKey };
-  keepKey("an internal key that is made once", (await serviceKeys.createServiceKey(onceInternal)).secret);
+  handedOut("an internal key that is made once", await serviceKeys.createServiceKey(onceInternal));
   const onceEmail = `${uuidv4()}@people.test`;
   const oncePassword = keep("a password that is sent twice", `sent twice ${uuidv4()}`);
   const onceUser = { email: onceEmail, role: "member", password: oncePassword, idempotencyKey };
@@ -167,7 +171,7 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
   // Explained, and given up by whoever holds them.
   const explaining = service.client(AuthenticationService, asAdmin);
   const lost = await keys.createApiKey({ name: "lost", permissions: ["calls.*"] });
-  const lostKey = keepKey("an API key that its holder revokes", lost.secret);
+  const lostKey = handedOut("an API key that its holder revokes", lost);
   for (const text of [
     apiKey,
     doomed.secret,

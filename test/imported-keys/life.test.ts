@@ -303,15 +303,17 @@ test("keys without a prefix, of every alphabet, and beside each other in all for
 
 test("the trace of an imported key says what was looked at, and nothing of its text", async () => {
   const text = oldKey();
-  await importKey(service, keyOf(text));
+  const id = await importKey(service, keyOf(text));
   const client = service.client(AuthenticationService, internal());
-  for (const use of ["first", "second"]) {
+  for (const use of ["before its first use", "afterwards"]) {
     const headers = [{ name: "X-API-Key", value: text }];
     const explained = await client.explain({ request: { headers } });
     assert.equal(explained.allowed, true, use);
     const steps = explained.steps.map(({ name }) => name);
     assert.deepEqual(steps.slice(3, 7), ["credential", "form", "secret", "revocation"]);
     assert.ok(!JSON.stringify(explained.steps).includes(text.slice(8)));
+    await present(service, text);
+    await untilRehashed(service, id);
   }
   const wrong = { headers: [{ name: "X-API-Key", value: oldKey() }] };
   const explained = await client.explain({ request: wrong });

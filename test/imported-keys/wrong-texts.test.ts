@@ -14,6 +14,7 @@ import {
   KeyHashAlgorithm,
   keyOf,
   oldKey,
+  present,
   randomSecret,
   refusalOf,
   sha256,
@@ -62,7 +63,7 @@ test("whatever is changed in a text, it is no key's any more: used or not, with 
     made.push({ text: keyed, id: await importKey(service, key, { format: printable, hashing }) });
     if (use) {
       for (const { text, id } of made.slice(-2)) {
-        assert.equal(await find(text), id);
+        assert.equal((await present(service, text)).principal?.id, id);
         await untilRehashed(service, id);
       }
     }

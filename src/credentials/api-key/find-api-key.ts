@@ -23,7 +23,8 @@ export async function findApiKeyByText(parts: FindApiKeyParts, text: string): Pr
   const prefix = text.slice(0, text.indexOf("_"));
   const lookupId = parseKey(text, new Set([prefix]));
   const state =
-    lookupId === undefined ? await parts.importedKeys.find(text) : await find(parts, lookupId, text);
+    (lookupId === undefined ? undefined : await find(parts, lookupId, text)) ??
+    (await parts.importedKeys.find(text));
   if (state === undefined) {
     throw new AuthError("API_KEY_INVALID");
   }

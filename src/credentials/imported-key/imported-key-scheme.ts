@@ -19,8 +19,9 @@ export function importedKeyScheme({
       }
       const state = await importedKeys.find(text, trace);
       if (state !== undefined) {
-        const { lookupId, displayPrefix } = state.secret;
-        trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix });
+        const { onUse, secret } = state;
+        const { lookupId, displayPrefix } = secret;
+        trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix, ...(onUse && { onUse }) });
         return identityOf(state, trace);
       }
       if (kind === "bearer") {

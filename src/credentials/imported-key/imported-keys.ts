@@ -29,9 +29,14 @@ export interface ImportedKeys {
    *
    * @throws AuthError API_KEY_INVALID, KEY_CHECK_BUSY
    */
-  find(text: string, trace?: Trace): Promise<ApiKeyState | undefined>;
+  find(text: string, trace?: Trace): Promise<FoundKey | undefined>;
   /** Resolves when what the last uses have left to do is done. */
   close(): Promise<void>;
+}
+
+export interface FoundKey extends ApiKeyState {
+  /** Puts its secret into a slot, beside the calls. To be called where the key was used, if there is any need. */
+  readonly onUse?: () => void;
 }
 
 export interface ImportedKeyParts {
@@ -101,8 +106,9 @@ export function createImportedKeys(parts: ImportedKeyParts): ImportedKeys {
       if (!state.isPending) {
         return state;
       }
-      rehashQueue.add({ apiKeyId: state.id, lookupId, displayPrefix, ...keyHasher.hash(text) });
-      return { ...state, secret: { ...state.secret, displayPrefix } };
+      const rehash = { apiKeyId: state.id, lookupId, displayPrefix, ...keyHasher.hash(text) };
+      const onUse = () => rehashQueue.add(rehash);
+      return { ...state, secret: { ...state.secret, displayPrefix }, onUse };
     },
     async close() {
       await rehashQueue.drain();

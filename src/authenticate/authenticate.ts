@@ -1,6 +1,6 @@
 import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
-import type { Scheme } from "../credentials/scheme.ts";
+import type { Scheme, SchemeContext } from "../credentials/scheme.ts";
 import { AuthError } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
@@ -103,6 +103,7 @@ async function decide(schemes: readonly Scheme[], question: Question, trace: Tra
   const organizationId = namedOrganization(headers.organizationId, question);
   const identity = await identify(schemes, headers, {
     organizationId,
+    callerOrganizationId: question.callerOrganizationId,
     audience: question.audience,
     trace,
   });
@@ -131,7 +132,7 @@ function namedOrganization(inHeader: string, { organizationId, callerOrganizatio
 async function identify(
   schemes: readonly Scheme[],
   { credential }: CredentialHeaders,
-  context: { organizationId: string; audience: string; trace: Trace },
+  context: SchemeContext,
 ): Promise<Identity> {
   context.trace.check("credential", () =>
     credential === undefined ? "none" : `one, of the kind ${credential.kind}`,

@@ -44,6 +44,10 @@ export interface Identity {
   readonly catalogue: Catalogue;
   /** The address ranges that the credential is bound to; none: it is not. */
   readonly allowedCidrs: readonly string[];
+  /** The public part of the secret that was presented, of a key. */
+  readonly secretId: string | undefined;
+  /** Through whose hands that secret came, by their ids: see Maker. */
+  readonly secretMakers: readonly string[];
   /** How often the credential may be used. Undefined: as often as one likes. */
   readonly rateLimit: RateLimit | undefined;
 }

@@ -1,7 +1,8 @@
-import { LockMode } from "@mikro-orm/core";
+import { LockMode, raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
-import { ApiKey } from "../credentials/api-key/api-key-entity.ts";
-import { ServiceKey } from "../credentials/service-key/service-key-entity.ts";
+import { Session } from "../credentials/access-token/session-entity.ts";
+import { ApiKey, ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
+import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
 import { AuthError } from "../errors.ts";
 import { expandPatterns, type Grantee } from "../permissions/permission-pattern.ts";
 import { Role } from "../permissions/role-entity.ts";
@@ -22,12 +23,14 @@ type Rights = Pick<Decision, "grants" | "permissions">;
  *
  * A key's owner is held before the key, in the order in which a person and their keys are removed.
  *
- * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, and
+ * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, TOKEN_REVOKED,
+ * API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
  * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
 export async function holdActor(em: EntityManager, actor: Actor): Promise<void> {
   const { decision } = actor;
   const ownerRights = await holdOwner(em, actor);
+  await holdCredential(em, decision);
   const { grants, permissions } =
     decision.principal.type === "api_key" ? await holdApiKey(em, decision, ownerRights) : ownerRights;
   const hasGrants = decision.grants.every((text) => grants.includes(text));
@@ -67,6 +70,42 @@ export async function holdOwner(em: EntityManager, { decision }: Actor): Promise
   }
   const { grants, permissions } = rightsOf(role.permissions, "role", decision);
   return { grants, permissions: new Set([...permissions, ...byPlatformRole]) };
+}
+
+/** What was presented has not ended while the call waited. */
+async function holdCredential(
+  em: EntityManager,
+  { principal, credential, secretId }: Decision,
+): Promise<void> {
+  const isLive = { $or: [{ expireTime: null }, { expireTime: { $gt: raw("clock_timestamp()") } }] };
+  if (credential.type === "access_token") {
+    const session = { id: credential.id, revokeTime: null, ...isLive };
+    if ((await em.findOne(Session, session, HELD)) === null) {
+      throw new AuthError("TOKEN_REVOKED");
+    }
+    return;
+  }
+  const lookupId = secretId ?? "";
+  if (principal.type === "service") {
+    if ((await em.findOne(ServiceKeySlot, { lookupId, ...isLive }, HELD)) === null) {
+      throw new AuthError("SERVICE_KEY_ROTATED");
+    }
+    return;
+  }
+  const slot = await em.findOne(ApiKeySlot, { lookupId, ...isLive }, HELD);
+  if (slot === null && !(await hasForeignSecret(em, principal.id))) {
+    throw new AuthError("API_KEY_ROTATED");
+  }
+}
+
+/** The secret of an imported key comes into a slot after its first use only. */
+async function hasForeignSecret(em: EntityManager, apiKeyId: string): Promise<boolean> {
+  const rows: unknown[] = await em.execute(
+    `select 1 from imported_key_hashes where api_key_id = ? and rehash_time is null
+      and (expire_time is null or expire_time > clock_timestamp()) for share`,
+    [apiKeyId],
+  );
+  return rows.length > 0;
 }
 
 async function holdPlatformRole(em: EntityManager, decision: Decision): Promise<readonly string[]> {

@@ -37,6 +37,8 @@ export interface KeyState extends Moment {
   readonly secret: {
     readonly lookupId: string;
     readonly displayPrefix: string;
+    /** Through whose hands it came. */
+    readonly makerIds: readonly string[];
     /** The end of an overlap. Undefined: it ends with the key. */
     readonly expireTime: Date | undefined;
     readonly stored: StoredDigest;
@@ -68,6 +70,7 @@ export interface SaltedHashState {
   readonly algorithm: SaltedAlgorithm;
   readonly hash: string;
   readonly lookupPrefix: string;
+  readonly organizationId: string;
 }
 
 export interface ServiceKeyState extends KeyState {
@@ -144,7 +147,7 @@ const ORGANIZATION = `
 
 const KEY = `
   k.id, k.name, k.permissions, k.allowed_cidrs, k.expire_time, k.revoke_time,
-  s.lookup_id, s.display_prefix, s.expire_time as secret_expire_time,
+  s.lookup_id, s.display_prefix, s.maker_ids, s.expire_time as secret_expire_time,
   s.digest, s.pepper_id, p.sealed_secret as sealed_pepper`;
 
 /** @param secrets one row for each secret of a key. @param more columns. */
@@ -175,11 +178,11 @@ const KEY_FORMATS = `
 /** In one statement: between two, a first use could move a secret from the one place to the other. */
 const IMPORTED_KEY = `${apiKeyFrom(
   `(
-    select lookup_id, organization_id, api_key_id, display_prefix, digest, pepper_id, expire_time,
+    select lookup_id, organization_id, api_key_id, display_prefix, maker_ids, digest, pepper_id, expire_time,
       false as is_pending
     from api_key_slots where lookup_id = $1
     union all
-    select $1, organization_id, api_key_id, '', fingerprint, pepper_id, expire_time, true
+    select $1, organization_id, api_key_id, '', '{}'::uuid[], fingerprint, pepper_id, expire_time, true
     from imported_key_hashes
     where fingerprint = any($2::bytea[]) and format_id = any($3::uuid[]) and rehash_time is null
   )`,
@@ -194,7 +197,7 @@ const SALTED_HASHES = `
   select exists (select from api_key_slots where lookup_id = $1) as has_slot,
     coalesce(jsonb_agg(jsonb_build_object(
       'fingerprint', encode(fingerprint, 'base64'), 'algorithm', algorithm, 'hash', salted_hash,
-      'lookupPrefix', lookup_prefix) order by has_ended, api_key_id), '[]') as candidates
+      'lookupPrefix', lookup_prefix, 'organizationId', organization_id) order by has_ended, api_key_id), '[]') as candidates
   from (
     select h.*, (select f.algorithm from imported_key_formats f where f.id = h.format_id) as algorithm,
       coalesce(h.expire_time <= now(), false)
@@ -248,6 +251,7 @@ interface KeyRow extends CatalogueRow {
   revoke_time: Date | null;
   lookup_id: string;
   display_prefix: string;
+  maker_ids: string[];
   secret_expire_time: Date | null;
   digest: Buffer;
   pepper_id: string;
@@ -378,6 +382,7 @@ function keyState(row: KeyRow): KeyState {
     secret: {
       lookupId: row.lookup_id,
       displayPrefix: row.display_prefix,
+      makerIds: row.maker_ids,
       expireTime: row.secret_expire_time ?? undefined,
       stored: { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper },
     },

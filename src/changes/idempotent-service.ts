@@ -1,4 +1,11 @@
-import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  fromBinary,
+  type JsonValue,
+  type MessageShape,
+  toBinary,
+  toJson,
+} from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -33,10 +40,19 @@ export function createIdempotently(parts: {
       callerId: decision.principal.id,
       method: `${method.parent.typeName}/${method.name}`,
       idempotencyKey: request.idempotencyKey,
-      request: Buffer.concat([Buffer.from(`${organizationId}\0`), toBinary(method.input, request)]),
+      request: Buffer.from(`${organizationId} ${canonicalJson(toJson(method.input, request))}`),
       write: (answer: MessageShape<typeof schema>) => toBinary(schema, answer),
       read: (bytes: Uint8Array) => fromBinary(schema, bytes),
     };
     return await parts.once.run(call, work);
   };
+}
+
+/** The entries of a map come in no order that means anything, and some clients change it at each retry. */
+function canonicalJson(value: JsonValue): string {
+  return JSON.stringify(value, (_, part: JsonValue) =>
+    typeof part === "object" && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : part,
+  );
 }

@@ -6,6 +6,7 @@ import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { KeyGrant, KeyStanding } from "./key-grant.ts";
 import type { KeySlot, KeyView } from "./key-slots.ts";
+import type { Maker } from "./maker.ts";
 import type { MintedKey } from "./secret-key.ts";
 
 /** A key, as both kinds have it. */
@@ -25,11 +26,12 @@ export interface KeyKind<Key extends KeyRow, Slot extends KeySlot> {
   readonly principalType: "api_key" | "service";
   /** The key, locked until the unit of work is done. Null: there is none within the actor's reach. */
   lock(em: EntityManager, actor: Actor, id: string): Promise<Key | null>;
+  /** Locked like the key: a revocation elsewhere may end one of them. */
   slotsOf(em: EntityManager, key: Key): Promise<Slot[]>;
   /** A new secret for a key. */
   mint(key: Key): MintedKey;
-  /** @param creatorId the principal to whom the secret is handed. */
-  addSlot(em: EntityManager, key: Key, slot: number, minted: MintedKey, creatorId: string): Slot;
+  /** @param maker to whom the secret is handed. */
+  addSlot(em: EntityManager, key: Key, slot: number, minted: MintedKey, maker: Maker): Slot;
   grantOf(key: Key): KeyGrant;
   standingOf(key: Key): KeyStanding;
   viewOf(em: EntityManager, key: Key): Promise<KeyView<Key>>;
@@ -65,6 +67,8 @@ export async function changeKey<Key extends KeyRow, Slot extends KeySlot>(
     if (key.revokeTime != null) {
       throw new AuthError("KEY_NOT_ACTIVE");
     }
+    // Before the time is asked for: whoever ended one of them meanwhile did so by then.
+    await kind.slotsOf(em, key);
     const done = await change(em, key, await currentTime(em));
     await em.flush();
     const result = await kind.viewOf(em, key);

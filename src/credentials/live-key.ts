@@ -1,6 +1,22 @@
 import type { KeyState } from "../authenticate/live-state.ts";
 import type { Trace } from "../authenticate/trace.ts";
 import { AuthError, type Reason } from "../errors.ts";
+import type { SchemeContext } from "./scheme.ts";
+
+/**
+ * Whoever asks for one organization learns of another's credential that it is another's, and nothing of its state.
+ *
+ * @throws AuthError ORGANIZATION_MISMATCH
+ */
+export function requireCallersOwn(
+  { id }: { readonly id: string },
+  { callerOrganizationId, trace }: Pick<SchemeContext, "callerOrganizationId" | "trace">,
+): void {
+  if (callerOrganizationId !== "" && id !== callerOrganizationId) {
+    trace.check("organization", () => "the caller's own");
+    throw new AuthError("ORGANIZATION_MISMATCH");
+  }
+}
 
 /**
  * Checks that a key, and the one of its secrets that was presented, have not come to their end.

@@ -5,6 +5,7 @@ import type { Storage } from "../storage/open-storage.ts";
 import { changeKey, type KeyKind, type KeyRow } from "./change-key.ts";
 import { checkKeyGrant } from "./key-grant.ts";
 import { type KeySlot, type KeyView, newestFirst, worksAt } from "./key-slots.ts";
+import { makerOf } from "./maker.ts";
 
 /**
  * Gives a key a second secret, while the first works on until the overlap ends. The new one is handed to the
@@ -38,7 +39,7 @@ export async function rotateKey<Key extends KeyRow, Slot extends KeySlot>(
     const place = old?.slot === 1 ? 2 : 1;
     await clear(em, slots, place);
     const minted = kind.mint(key);
-    kind.addSlot(em, key, place, minted, actor.decision.principal.id);
+    kind.addSlot(em, key, place, minted, makerOf(actor.decision));
     secret = minted.text;
     return {
       action: "rotate",

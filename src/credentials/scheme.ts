@@ -17,6 +17,8 @@ export interface Scheme {
 export interface SchemeContext {
   /** The organization that the request names, by id; empty for none. */
   readonly organizationId: string;
+  /** The organization that whoever asks is bound to; empty for none. */
+  readonly callerOrganizationId: string;
   /** The audience asked for; empty for the default. */
   readonly audience: string;
   readonly trace: Trace;

@@ -2,8 +2,7 @@ import { raw } from "@mikro-orm/core";
 import { type Actor, authorOf, oneOrganization } from "../authenticate/actor.ts";
 import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
-import { handOverKeys, revokeKeysOf } from "../credentials/api-key/hand-over.ts";
-import { endSecretsOf } from "../credentials/end-secrets.ts";
+import { handOverKeys, keysKnownTo, revokeKeysOf } from "../credentials/api-key/hand-over.ts";
 import { AuthError } from "../errors.ts";
 import { LEAST_ROLE } from "../permissions/built-in-roles.ts";
 import { Role } from "../permissions/role-entity.ts";
@@ -19,6 +18,8 @@ import { findMember, viewOf } from "./read-users.ts";
 export interface RemovedMembership {
   readonly handedOver: readonly string[];
   readonly revoked: readonly string[];
+  /** Those that go on and have a secret that the user knows. */
+  readonly known: readonly string[];
 }
 
 /**
@@ -57,18 +58,23 @@ export async function removeMembership(
     await em.nativeUpdate(Membership, { organizationId, userId }, { removeTime: raw("now()"), roleId });
     const ended = await endSessions(em, organizationId, userId);
     const owner = { organizationId, userId };
-    const result =
+    const keys =
       newOwnerId === ""
-        ? { handedOver: [], revoked: await revokeKeysOf(em, owner) }
-        : { handedOver: await handOverKeys(em, actor.decision, owner, newOwnerId), revoked: [] };
+        ? { handedOver: [], ...(await revokeKeysOf(em, owner)) }
+        : {
+            handedOver: await handOverKeys(em, actor.decision, owner, newOwnerId),
+            revoked: [],
+            rotated: [],
+          };
+    const { handedOver, revoked, rotated } = keys;
+    const known = [...new Set([...handedOver, ...(await keysKnownTo(em, owner))])];
     const event = {
       organizationId,
       action: "user.remove",
       targetId: userId,
-      detail: { before: { role, disabled }, ...(newOwnerId !== "" && { newOwnerId }), ...result },
+      detail: { before: { role, disabled }, ...(newOwnerId !== "" && { newOwnerId }), ...keys },
     };
-    const rotated = await endSecretsOf(em, result.revoked);
-    const keys = [...result.handedOver, ...result.revoked, ...rotated].map((id) => `key:${id}` as const);
-    return { result, event, tags: [`user:${userId}`, ...keys, ...ended] };
+    const tags = [...handedOver, ...revoked, ...rotated].map((id) => `key:${id}` as const);
+    return { result: { handedOver, revoked, known }, event, tags: [`user:${userId}`, ...tags, ...ended] };
   });
 }

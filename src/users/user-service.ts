@@ -90,10 +90,15 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
     context: HandlerContext,
   ): Promise<RemoveMembershipResponse> {
     const { storage } = this.#parts;
-    const { handedOver, revoked } = await removeMembership(storage, this.#parts.actorOf(context), request);
+    const { handedOver, revoked, known } = await removeMembership(
+      storage,
+      this.#parts.actorOf(context),
+      request,
+    );
     return create(RemoveMembershipResponseSchema, {
       handedOverApiKeyIds: [...handedOver],
       revokedApiKeyIds: [...revoked],
+      knownApiKeyIds: [...known],
     });
   }
 

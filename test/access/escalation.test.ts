@@ -100,13 +100,13 @@ function asValues({ kind, isList }: Leaf, text: string): JsonValue[] {
 interface Attempt {
   readonly what: string;
   readonly method: DescMethod;
-  readonly body: JsonObject;
+  readonly body: () => Promise<JsonObject>;
   /** What the answer may tell, besides what was sent. */
   readonly known: readonly string[];
 }
 
 async function carryOut({ what, method, body, known }: Attempt, headers: Headers): Promise<string> {
-  const sent = JSON.stringify(body);
+  const sent = JSON.stringify(await body());
   const response = await fetch(`${service.url}/${method.parent.typeName}/${method.name}`, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers },
@@ -136,40 +136,35 @@ async function carryOutAll(attempts: readonly Attempt[], headers: Headers): Prom
   await Promise.all(Array.from({ length: 8 }, work));
 }
 
-/** What the method may be about: of acme's own things a new one, since what is told of one may stay with it. */
-async function idFor(method: DescMethod): Promise<string> {
-  const isOfPlatform = method.parent === ServiceKeyService;
-  return isOfPlatform ? standingId(method, world.acme, world) : await freshId(method, world.acme, world);
+/** A good call. Of acme's own things it is about a new one, since what is told of one may stay with it. */
+async function goodBody(method: DescMethod): Promise<JsonObject> {
+  const idFor = async () =>
+    method.parent === ServiceKeyService
+      ? standingId(method, world.acme, world)
+      : await freshId(method, world.acme, world);
+  const id = method.input.field["id"] && { id: await idFor() };
+  const good = create(method.input, { ...requestOf(method, world), ...id } as never);
+  return toJson(method.input, good) as JsonObject;
 }
 
-async function attemptsAt(method: DescMethod, values: readonly string[]): Promise<Attempt[]> {
-  const { globex } = world;
+function attemptsAt(method: DescMethod, values: readonly string[]): Attempt[] {
   const isProof = accessRuleOf(method).kind === "possession";
-  const attempts: Attempt[] = [];
-  for (const leaf of leavesOf(method.input)) {
+  return [...leavesOf(method.input)].flatMap((leaf) => {
     const name = leaf.path.at(-1) ?? "";
     // Whoever knows a person's email and their password is that person.
     if (isProof && (name === "email" || FREE.has(name))) {
-      continue;
+      return [];
     }
-    for (const value of FREE.has(name) ? values.slice(0, 3) : values) {
-      for (const given of asValues(leaf, value)) {
-        const id = method.input.field["id"] && { id: await idFor(method) };
-        const good = toJson(
-          method.input,
-          create(method.input, { ...requestOf(method, world), ...id } as never),
-        );
-        attempts.push({
-          what: `${method.name} with ${leaf.path.join(".")}: ${value}`,
-          method,
-          body: put(good as JsonObject, leaf.path, given),
-          // Whoever knows an email is told the id that goes with it.
-          known: name === "email" ? globex.peopleIds : [],
-        });
-      }
-    }
-  }
-  return attempts;
+    return (FREE.has(name) ? values.slice(0, 3) : values).flatMap((value) =>
+      asValues(leaf, value).map((given) => ({
+        what: `${method.name} with ${leaf.path.join(".")}: ${value}`,
+        method,
+        body: async () => put(await goodBody(method), leaf.path, given),
+        // Whoever knows an email is told the id that goes with it.
+        known: name === "email" ? world.globex.peopleIds : [],
+      })),
+    );
+  });
 }
 
 test("an owner reaches no other tenant and no part of the platform, by any field of any method", async () => {
@@ -179,7 +174,7 @@ test("an owner reaches no other tenant and no part of the platform, by any field
   const turnOf = ({ idempotency, name }: DescMethod) =>
     idempotency === Idempotency.NO_SIDE_EFFECTS ? 0 : name.startsWith("Create") ? 2 : 1;
   for (const method of everyMethod.toSorted((a, b) => turnOf(a) - turnOf(b))) {
-    const attempts = await attemptsAt(method, foreign.values);
+    const attempts = attemptsAt(method, foreign.values);
     await carryOutAll(attempts, owner.headers);
     calls += attempts.length;
     assert.deepEqual(await notAcmes(), before, `${method.name} changed what is not acme's`);
@@ -217,7 +212,7 @@ test("what an owner asks about others' credentials, be it that they hold one, te
         (request): Attempt => ({
           what: `Explain ${JSON.stringify(request)}`,
           method: explain,
-          body: { request } as JsonObject,
+          body: async () => ({ request }) as JsonObject,
           known: [],
         }),
       ),

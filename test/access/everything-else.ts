@@ -14,53 +14,47 @@ export async function everythingElse(
     /** By which others are known. */
     readonly marks: readonly string[];
   },
-): Promise<Readonly<Record<string, readonly object[]>>> {
-  const values: Readonly<Record<string, unknown>> = {
-    ...asked,
-    tenant: asked.tenant.id,
-    others: asked.others.id,
-  };
-  const found: Record<string, readonly object[]> = {};
-  for (const [table, where] of Object.entries(NOT_THEIRS)) {
-    const names = Object.keys(values).filter((name) => where.includes(`:${name}`));
-    const condition = names.reduce((sql, name, at) => sql.replaceAll(`:${name}`, `$${at + 1}`), where);
-    found[table] = await query(
-      connection,
-      `select t::text as row from ${table} t where ${condition} order by 1`,
-      names.map((name) => values[name]),
-    );
-  }
-  return found;
+): Promise<readonly { readonly table: string; readonly row: string }[]> {
+  const { tenant, others, callers, marks } = asked;
+  const statements = Object.entries(NOT_THEIRS).map(
+    ([table, where]) => `select '${table}' as table, t::text as row from ${table} t where ${where}`,
+  );
+  return await query(connection, `${statements.join(" union all ")} order by 1, 2`, [
+    tenant.id,
+    others.id,
+    callers,
+    marks,
+  ]);
 }
 
 /** The keys of other tenants. */
-const OTHERS_KEYS = "(select id from api_keys where organization_id <> :tenant)";
+const OTHERS_KEYS = "(select id from api_keys where organization_id <> $1::uuid)";
 
-/** Of each table, which rows are not the tenant's. */
+/** Of each table, which rows are not the tenant's, by the parameters of `everythingElse()`. */
 const NOT_THEIRS: Readonly<Record<string, string>> = {
-  organizations: "id <> :tenant",
-  memberships: "organization_id <> :tenant",
-  roles: "organization_id <> :tenant",
-  api_keys: "organization_id <> :tenant",
-  api_key_slots: "organization_id <> :tenant",
-  sessions: "organization_id <> :tenant",
+  organizations: "id <> $1::uuid",
+  memberships: "organization_id <> $1::uuid",
+  roles: "organization_id <> $1::uuid",
+  api_keys: "organization_id <> $1::uuid",
+  api_key_slots: "organization_id <> $1::uuid",
+  sessions: "organization_id <> $1::uuid",
   // Whoever is a member of another tenant, and who is anything to the platform.
   users: `platform_role is not null
-    or id in (select user_id from memberships where organization_id = :others)`,
-  audit_events: "organization_id is distinct from :tenant",
+    or id in (select user_id from memberships where organization_id = $2::uuid)`,
+  audit_events: "organization_id is distinct from $1::uuid",
   permissions: "true",
   service_keys: "true",
   service_key_slots: "true",
   signing_keys: "true",
   peppers: "true",
   imported_key_formats: "true",
-  imported_key_hashes: "organization_id <> :tenant",
-  idempotency_keys: "caller_id <> all(:callers)",
+  imported_key_hashes: "organization_id <> $1::uuid",
+  idempotency_keys: "caller_id <> all($3::uuid[])",
   key_usage: `key_id in ${OTHERS_KEYS}`,
   key_rate_windows: `key_id in ${OTHERS_KEYS}`,
   // What is to be asked about anew. Of a person that is in all organizations, since they are known in all.
   changes: `exists (select from unnest(tags) tag where tag in ('catalogue', 'key_formats')
-    or (tag not like 'user:%' and split_part(tag, ':', 2) = any(:marks)))`,
+    or (tag not like 'user:%' and split_part(tag, ':', 2) = any($4::text[])))`,
   latchkey_deployment: "true",
   latchkey_migrations: "true",
 };

@@ -88,6 +88,8 @@ function outcomeOf(c: Case): Outcome {
     catalogue: { organization: [NAME, "auth.others.read"], platform: [PLATFORM_NAME] },
     allowedCidrs: [],
     rateLimit: undefined,
+    secretId: undefined,
+    secretMakers: [],
     stripHeaders: [],
   };
   const named = { "no field": "", nothing: "", own: OWN, other: OTHER };

@@ -86,6 +86,8 @@ const actors: fc.Arbitrary<Decision> = fc
       catalogue: CATALOGUE,
       allowedCidrs: isUser ? [] : grant.allowedCidrs,
       rateLimit: isUser ? undefined : grant.rateLimit,
+      secretId: undefined,
+      secretMakers: [],
       stripHeaders: [],
     } satisfies Decision;
   });

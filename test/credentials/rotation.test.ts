@@ -80,6 +80,41 @@ keyDrivers(service).forEach((driver, at) => {
       assert.deepEqual(events.at(-1)?.detail["rotated"], [id]);
     });
 
+    test("what was made and rotated with such a secret ends too, however long the chain", async () => {
+      const write = driver.table === "api_key" ? "auth.api_keys.write" : "platform.service_keys.write";
+      const as = (text: string) => ({ [driver.header]: text });
+      const stolen = await driver.add({ permissions: [write, "calls.read"] });
+      const sibling = await driver.add({ permissions: [write, "calls.read"] });
+      const { secret: second } = await driver.rotate(sibling.id, 0, as(stolen.text));
+      const { secret: third } = await driver.rotate(sibling.id, 0, as(second));
+      const victim = await driver.add({ permissions: ["calls.read"] });
+      const { secret: last } = await driver.rotate(victim.id, HOUR, as(third));
+      for (const good of [third, last, victim.text]) {
+        assert.equal(await refusals(good), undefined);
+      }
+      await driver.revoke(stolen.id, admin);
+      for (const ended of [second, third, last]) {
+        assert.equal(await refusals(ended), reasons.rotated);
+      }
+      assert.equal(await refusals(victim.text), undefined);
+    });
+
+    test("a secret that a revocation ends stays ended, whoever rotates or cancels at the same time", async () => {
+      const write = driver.table === "api_key" ? "auth.api_keys.write" : "platform.service_keys.write";
+      for (let round = 0; round < 12; round++) {
+        const stolen = await driver.add({ permissions: [write, "calls.read"] });
+        const victim = await driver.add({ permissions: ["calls.read"] });
+        const stolenAs = { [driver.header]: stolen.text };
+        const { secret } = await driver.rotate(victim.id, round % 2 === 0 ? 0 : HOUR, stolenAs);
+        const beside =
+          round % 2 === 0 ? elsewhere.rotate(victim.id, HOUR, admin) : elsewhere.cancel(victim.id, admin);
+        await Promise.allSettled([driver.revoke(stolen.id, admin), beside]);
+        const refusal = await refusals(secret);
+        // A rotation that was taken back leaves no trace of its secret.
+        assert.ok(refusal === reasons.rotated || refusal === reasons.invalid, refusal);
+      }
+    });
+
     test("its slots are told, the newest first, with the end of the older secret", async () => {
       const { id, text } = await driver.add();
       const before = (await driver.get(id, admin)).slots;
@@ -353,6 +388,23 @@ keyDrivers(service).forEach((driver, at) => {
       await refusedWith("NOT_FOUND", driver.cancel(id, admin));
     });
   });
+});
+
+test("what an internal key's own API keys got by rotating ends with the internal key", async () => {
+  const [, internalKeys] = keyDrivers(service);
+  assert.ok(internalKeys);
+  const [apiKeys] = keyDrivers(service);
+  assert.ok(apiKeys);
+  const maker = await internalKeys.add({ permissions: ["auth.api_keys.write", "calls.read"] });
+  const { secret: made } = await service
+    .client(ApiKeyService, { "x-internal-key": maker.text, "x-org-id": service.organizationId })
+    .createApiKey({ name: "made", permissions: ["auth.api_keys.write", "calls.read"] });
+  const victim = await apiKeys.add({ permissions: ["calls.read"] });
+  const { secret } = await apiKeys.rotate(victim.id, HOUR, { "x-api-key": made });
+  assert.equal(await apiKeys.refusal(secret), undefined);
+  await internalKeys.revoke(maker.id, admin);
+  assert.equal(await apiKeys.refusal(secret), "API_KEY_ROTATED");
+  assert.equal(await apiKeys.refusal(victim.text), undefined);
 });
 
 test("a new secret keeps the key's environment label, and has the prefix that is in use now", async () => {

@@ -41,7 +41,12 @@ function breakableScheme() {
   });
   const scheme = breaker.wrap(importedKeyScheme({ importedKeys: breaker.wrap(importedKeys, ["find"]) }));
   const ask = async (text: string, kind: "api_key" | "bearer"): Promise<string> => {
-    const context = { organizationId: "", audience: "", trace: new DecisionTrace(true) };
+    const context = {
+      organizationId: "",
+      callerOrganizationId: "",
+      audience: "",
+      trace: new DecisionTrace(true),
+    };
     try {
       return (await scheme.identify({ kind, text }, context))?.principal.id ?? "not of this kind";
     } catch (error) {

@@ -196,6 +196,7 @@ test("what waits to be hashed is bounded, and told so", async () => {
       algorithm: "argon2" as const,
       hash: await argon2Hash(text, { memoryCost: 16_384, timeCost: 4 }),
       lookupPrefix: text.slice(0, 12),
+      organizationId: text,
     });
     const texts = Array.from({ length: 40 }, () => oldKey());
     const candidates = await Promise.all(texts.map(candidateOf));

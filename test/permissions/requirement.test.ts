@@ -27,6 +27,8 @@ async function verdictOf(
           grants: [],
           allowedCidrs: [],
           rateLimit: undefined,
+          secretId: undefined,
+          secretMakers: [],
         }),
       },
     ],

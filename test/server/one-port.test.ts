@@ -150,14 +150,6 @@ describe("one port: which protocol", { timeout: 20_000 }, () => {
     second.socket.destroy();
     third.socket.destroy();
   });
-
-  test("closes a connection too many as it arrives", async (t) => {
-    const server = await open(t, { limits: { maxConnections: 1 } });
-    const first = await dialTcp(server);
-    await first.send(get("/"));
-    await (await dialTcp(server)).closed;
-    first.socket.destroy();
-  });
 });
 
 describe("one port: listening", { timeout: 20_000 }, () => {

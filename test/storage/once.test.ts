@@ -8,7 +8,7 @@ import { ConnectError } from "@connectrpc/connect";
 import { OrganizationService } from "../../src/gen/latchkey/v1/organization_pb.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
-import { startService, type TestService } from "../support/service.ts";
+import { ApiKeyService, startService, type TestService } from "../support/service.ts";
 
 let service: TestService;
 let replica: TestService;
@@ -51,6 +51,21 @@ test("another request under the same key is refused, and makes nothing", async (
   const other = { ...request, name: `${request.name} again` };
   await refusedWith("IDEMPOTENCY_KEY_REUSED", byInternalKey().createOrganization(other));
   assert.equal(await countOf(other.name), 0);
+});
+
+test("the entries of a map come in any order: a retry that has another one is the same request", async () => {
+  const client = service.client(ApiKeyService, {
+    "x-internal-key": service.internalKey,
+    "x-org-id": service.organizationId,
+  });
+  const request = { name: "retried", permissions: ["calls.read"], idempotencyKey: randomUUID() };
+  const first = await client.createApiKey({ ...request, metadata: { entries: { a: "1", b: "2" } } });
+  assert.deepEqual(
+    await client.createApiKey({ ...request, metadata: { entries: { b: "2", a: "1" } } }),
+    first,
+  );
+  const other = { ...request, metadata: { entries: { a: "2", b: "1" } } };
+  await refusedWith("IDEMPOTENCY_KEY_REUSED", client.createApiKey(other));
 });
 
 test("a key is its caller's own: another one's create is another create", async () => {

@@ -572,6 +572,7 @@ test("a removal is on record, and told to the feed of changes: the person, every
       newOwnerId: heir.id,
       handedOver: keys.map(({ id }) => id),
       revoked: [],
+      rotated: [],
     },
   });
   const sessions = await run<{ id: string; ended: boolean }>(

@@ -3,18 +3,21 @@ import type { SessionState } from "../../authenticate/live-state.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
+import { requireCallersOwn } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { type ReadTokenParts, readToken } from "./read-token.ts";
 
 /** `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is. */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
   return {
-    async identify({ kind, text }, { audience, trace }) {
+    async identify({ kind, text }, context) {
+      const { audience, trace } = context;
       if (kind !== "bearer") {
         return undefined;
       }
       trace.check("token", () => "its form, its signature, its claims and its session");
       const session = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
+      requireCallersOwn(session.organization, context);
       return identityOf(session, trace);
     },
   };
@@ -50,6 +53,8 @@ function identityOf(session: SessionState, trace: Trace): Identity {
     permissions: byRole.union(byPlatformRole),
     catalogue,
     allowedCidrs: [],
+    secretId: undefined,
+    secretMakers: [],
     rateLimit: undefined,
   };
 }

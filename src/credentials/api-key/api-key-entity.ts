@@ -21,7 +21,12 @@ const ApiKeySchema = defineEntity({
     revokeTime: p.datetime().columnType("timestamptz").nullable(),
     revokeReason: p.text().nullable(),
     /** The principal that made the call: a user, an internal key or another API key. */
-    creatorId: p.uuid(),
+    creatorId: p.uuid().index("api_keys_creator_id_idx"),
+    /** Through whose hands it came: the creator, and whoever was handed the secret that the creator presented. */
+    makerIds: p
+      .array()
+      .columnType("uuid[]")
+      .onCreate(() => []),
     /** Whose live rights bound the key: exactly one of the two owners. */
     ownerUserId: p.uuid().nullable(),
     ownerServiceKeyId: p.uuid().nullable(),
@@ -51,6 +56,11 @@ const ApiKeySlotSchema = defineEntity({
     slot: p.smallint(),
     /** The principal to whom it was handed, where a rotation made it. */
     creatorId: p.uuid().nullable().index("api_key_slots_creator_id_idx"),
+    /** Through whose hands it came: the creator, and whoever was handed the secret that the creator presented. */
+    makerIds: p
+      .array()
+      .columnType("uuid[]")
+      .onCreate(() => []),
     /** The text up to and with its lookup id. */
     displayPrefix: p.text(),
     /** HMAC-SHA-256 of the whole text under the pepper. */

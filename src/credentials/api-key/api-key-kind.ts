@@ -16,6 +16,13 @@ export interface ApiKeyKindParts {
   readonly prefix: string;
 }
 
+/** What is locked is read anew, in the order of all who lock several. */
+const HELD = {
+  lockMode: LockMode.PESSIMISTIC_WRITE,
+  refresh: true,
+  orderBy: { lookupId: "asc" },
+} as const;
+
 /** API keys, as what changes keys needs to know them. */
 export function apiKeyKind({ keyHasher, prefix }: ApiKeyKindParts): KeyKind<ApiKey, ApiKeySlot> {
   return {
@@ -23,9 +30,9 @@ export function apiKeyKind({ keyHasher, prefix }: ApiKeyKindParts): KeyKind<ApiK
     principalType: "api_key",
     lock: (em, actor, id) =>
       em.findOne(ApiKey, { id, ...within(actor) }, { lockMode: LockMode.PESSIMISTIC_WRITE }),
-    slotsOf: (em, { id }) => em.find(ApiKeySlot, { apiKeyId: id }),
+    slotsOf: (em, { id }) => em.find(ApiKeySlot, { apiKeyId: id }, HELD),
     mint: ({ environment }) => mintKey(prefix, environment),
-    addSlot: (em, key, slot, minted, creatorId) => addApiKeySlot(em, keyHasher, key, slot, minted, creatorId),
+    addSlot: (em, key, slot, minted, maker) => addApiKeySlot(em, keyHasher, key, slot, minted, maker),
     grantOf: (key) => ({
       permissions: key.permissions,
       expireTime: key.expireTime ?? undefined,

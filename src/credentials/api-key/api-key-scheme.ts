@@ -9,7 +9,7 @@ import {
   isPattern,
 } from "../../permissions/permission-pattern.ts";
 import type { KeyHasher } from "../key-digest.ts";
-import { requireLive } from "../live-key.ts";
+import { requireCallersOwn, requireLive } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { parseKey } from "../secret-key.ts";
 
@@ -20,7 +20,8 @@ export function apiKeyScheme(parts: {
   readonly apiKeyPrefixes: ReadonlySet<string>;
 }): Scheme {
   return {
-    async identify({ kind, text }, { trace }) {
+    async identify({ kind, text }, context) {
+      const { trace } = context;
       if (kind === "service_key" || !beginsAsOurs(text, parts.apiKeyPrefixes)) {
         return undefined;
       }
@@ -37,6 +38,7 @@ export function apiKeyScheme(parts: {
       }
       const { displayPrefix } = state.secret;
       trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix });
+      requireCallersOwn(state.organization, context);
       return identityOf(state, trace);
     },
   };
@@ -70,6 +72,8 @@ export function identityOf(state: ApiKeyState, trace: Trace): Identity {
     permissions: granted.intersection(ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
+    secretId: state.secret.lookupId,
+    secretMakers: state.secret.makerIds,
     rateLimit: state.rateLimit,
   };
 }

@@ -8,6 +8,7 @@ import type { Storage } from "../../storage/open-storage.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { checkKeyGrant } from "../key-grant.ts";
 import { slotViewOf } from "../key-slots.ts";
+import { type Maker, makerOf } from "../maker.ts";
 import type { RateLimit } from "../rate-limit.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import { ApiKey, ApiKeySlot } from "./api-key-entity.ts";
@@ -41,14 +42,13 @@ export async function createApiKey(
   asked: NewApiKey,
 ): Promise<{ apiKey: ApiKeyView; secret: string }> {
   const organizationId = oneOrganization(actor);
-  const { owner, principal } = actor.decision;
+  const { owner } = actor.decision;
   const permissions = checkKeyGrant(actor.decision, { grantee: "api-key", owner }, asked);
   const minted = mintKey(parts.prefix, asked.environment);
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {
     await holdActor(em, actor);
-    const creatorId = principal.id;
-    const row = { ...asked, permissions, organizationId, creatorId, owner };
+    const row = { ...asked, permissions, organizationId, owner, ...makerOf(actor.decision) };
     const apiKey = await insertApiKey(em, parts.keyHasher, minted, row);
     const { name, environment, allowedCidrs, expireTime, metadata, rateLimit } = asked;
     const after = { name, permissions, environment, allowedCidrs, expireTime, metadata, rateLimit };
@@ -67,6 +67,7 @@ export async function insertApiKey(
     Partial<Pick<NewApiKey, "metadata" | "rateLimit">> & {
       readonly organizationId: string;
       readonly creatorId: string;
+      readonly makerIds?: string[];
       readonly owner: Decision["owner"];
     },
 ): Promise<ApiKeyView> {
@@ -80,6 +81,7 @@ export async function insertApiKey(
     allowedCidrs: [...asked.allowedCidrs],
     expireTime: asked.expireTime ?? null,
     creatorId: asked.creatorId,
+    makerIds: asked.makerIds ?? [asked.creatorId],
     ownerUserId: "userId" in owner ? owner.userId : null,
     ownerServiceKeyId: "serviceKeyId" in owner ? owner.serviceKeyId : null,
     metadata: asked.metadata ?? {},
@@ -88,7 +90,7 @@ export async function insertApiKey(
   });
   // The slot refers to the key, and the ORM does not know that.
   await em.flush();
-  const slot = addApiKeySlot(em, keyHasher, key, 1, minted);
+  const slot = addApiKeySlot(em, keyHasher, key, 1, minted, { makerIds: key.makerIds });
   await em.flush();
   return { key, slots: [slotViewOf(slot)] };
 }
@@ -96,7 +98,7 @@ export async function insertApiKey(
 /**
  * Puts a secret into a slot of a key that is free.
  *
- * @param creatorId the principal to whom it is handed; undefined where that is the key's own creator.
+ * @param maker to whom it is handed; no creator where it is the key's own.
  */
 export function addApiKeySlot(
   em: EntityManager,
@@ -104,8 +106,8 @@ export function addApiKeySlot(
   key: ApiKey,
   slot: number,
   { lookupId, displayPrefix, text }: MintedKey,
-  creatorId?: string,
+  maker: Pick<Maker, "makerIds"> & Partial<Maker>,
 ): ApiKeySlot {
-  const of = { organizationId: key.organizationId, apiKeyId: key.id, creatorId: creatorId ?? null };
+  const of = { organizationId: key.organizationId, apiKeyId: key.id, ...maker };
   return em.create(ApiKeySlot, { lookupId, ...of, slot, displayPrefix, ...keyHasher.hash(text) });
 }

@@ -1,10 +1,10 @@
 import { LockMode } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import type { Decision } from "../../authenticate/decision.ts";
+import { endOffspring } from "../end-offspring.ts";
 import { checkKeyGrant } from "../key-grant.ts";
 import { rateLimitOf } from "../rate-limit.ts";
 import { ApiKey } from "./api-key-entity.ts";
-import { revokeOffspring } from "./revoke-offspring.ts";
 
 const REASON = "its owner has left";
 
@@ -47,14 +47,14 @@ export async function handOverKeys(
 }
 
 /**
- * Revokes the API keys of somebody who leaves for good, and the keys that were made with them.
+ * Revokes the API keys of somebody who leaves for good, and ends what was made with them.
  *
- * @returns the ids of the keys.
+ * @returns the ids of the revoked keys, and of those that go on without a secret.
  */
 export async function revokeKeysOf(
   em: EntityManager,
   { organizationId, userId }: FormerOwner,
-): Promise<string[]> {
+): Promise<{ revoked: string[]; rotated: readonly string[] }> {
   const rows: { id: string }[] = await em.execute(
     `with locked as (
       select id from api_keys where organization_id = ? and owner_user_id = ? and revoke_time is null
@@ -64,16 +64,26 @@ export async function revokeKeysOf(
     returning id`,
     [organizationId, userId, REASON],
   );
-  const revoked = rows.map(({ id }) => id);
-  // Most were made by somebody of the same name and are revoked already; the others have moved on.
-  const makers: { creator_id: string }[] = await em.execute(
-    `select distinct creator_id from api_keys
-    where organization_id = ? and revoke_time is null
-      and creator_id in (select jsonb_array_elements_text(?)::uuid)`,
-    [organizationId, JSON.stringify(revoked)],
+  const ids = rows.map(({ id }) => id);
+  const { apiKeys, rotated } = await endOffspring(em, { apiKeys: ids }, REASON);
+  return { revoked: [...ids, ...apiKeys], rotated };
+}
+
+/**
+ * The API keys that go on and whose secret somebody who leaves was told by a rotation.
+ *
+ * @returns their ids.
+ */
+export async function keysKnownTo(
+  em: EntityManager,
+  { organizationId, userId }: FormerOwner,
+): Promise<string[]> {
+  const rows: { id: string }[] = await em.execute(
+    `select distinct k.id from api_key_slots s join api_keys k on k.id = s.api_key_id
+    where s.creator_id = ? and k.organization_id = ? and k.revoke_time is null
+      and (s.expire_time is null or s.expire_time > now())
+    order by k.id`,
+    [userId, organizationId],
   );
-  for (const { creator_id: id } of makers) {
-    revoked.push(...(await revokeOffspring(em, { id, organizationId }, REASON)));
-  }
-  return revoked;
+  return rows.map(({ id }) => id);
 }

@@ -4,10 +4,9 @@ import { type Actor, authorOf, within } from "../../authenticate/actor.ts";
 import { type Mutation, mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
-import { endSecretsOf } from "../end-secrets.ts";
+import { endOffspring } from "../end-offspring.ts";
 import { ApiKey } from "./api-key-entity.ts";
 import { type ApiKeyView, viewOf } from "./api-key-view.ts";
-import { revokeOffspring } from "./revoke-offspring.ts";
 
 /**
  * Revokes an API key for good, with the keys that were made with it and the secrets that it got by rotating others.
@@ -45,8 +44,7 @@ export async function revokeWithOffspring(
   const { id, organizationId } = key;
   await em.nativeUpdate(ApiKey, { id }, { revokeTime: raw("now()"), revokeReason: reason });
   await em.refresh(key);
-  const offspring = await revokeOffspring(em, key, reason);
-  const rotated = await endSecretsOf(em, [id, ...offspring]);
+  const { apiKeys: offspring, rotated } = await endOffspring(em, { apiKeys: [id] }, reason);
   const detail = { reason, offspring, ...(rotated.length > 0 && { rotated }) };
   return {
     result: await viewOf(em, key),

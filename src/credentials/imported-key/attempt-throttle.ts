@@ -1,6 +1,8 @@
 import { AuthError } from "../../errors.ts";
 
 const MOST_FAILURES = 5;
+/** Of one organization: its slow keys are not to keep everybody else waiting. */
+const MOST_FAILURES_OF_ALL = 20;
 const WINDOW_MILLIS = 60_000;
 /** Nobody meets so many beginnings of keys that exist; if they do, the oldest are forgotten. */
 const MOST_REMEMBERED = 10_000;
@@ -11,7 +13,8 @@ interface Window {
 }
 
 /**
- * Bounds how often somebody may be wrong about keys that begin alike: a few times in a minute, on each replica.
+ * Bounds how often somebody may be wrong about keys that begin alike, and about all keys of one organization: a few
+ * times in a minute, on each replica.
  * An attempt counts from when it begins, so that many at once get no further.
  */
 export class AttemptThrottle {
@@ -27,11 +30,16 @@ export class AttemptThrottle {
    * @returns what takes the attempt back, because it was right or never made.
    * @throws AuthError KEY_CHECK_BUSY
    */
-  begin(beginnings: readonly string[]): () => void {
-    const windows = [...new Set(beginnings)].map((beginning) => this.#windowOf(beginning));
-    if (windows.some(({ attempts }) => attempts >= MOST_FAILURES)) {
+  begin(beginnings: readonly string[], organizationIds: readonly string[] = []): () => void {
+    const alike = [...new Set(beginnings)].map((beginning) => this.#windowOf(beginning));
+    const all = [...new Set(organizationIds)].map((id) => this.#windowOf(`of ${id}`));
+    const isOver =
+      alike.some(({ attempts }) => attempts >= MOST_FAILURES) ||
+      all.some(({ attempts }) => attempts >= MOST_FAILURES_OF_ALL);
+    if (isOver) {
       throw new AuthError("KEY_CHECK_BUSY");
     }
+    const windows = [...alike, ...all];
     for (const window of windows) {
       window.attempts++;
     }

@@ -79,10 +79,10 @@ export async function insertKeys(
         fingerprint text, "pepperId" uuid, "contentDigest" text, "saltedHash" text, "lookupPrefix" text)
     ), keys as (
       insert into api_keys (id, organization_id, name, permissions, environment, allowed_cidrs, expire_time,
-        metadata, rate_limit_requests, rate_limit_window_seconds, imported, creator_id, owner_user_id,
-        owner_service_key_id)
+        metadata, rate_limit_requests, rate_limit_window_seconds, imported, creator_id, maker_ids,
+        owner_user_id, owner_service_key_id)
       select id, ?, name, permissions, environment, "allowedCidrs", "expireTime", metadata, requests,
-        "windowSeconds", true, ?, ?, ?
+        "windowSeconds", true, ?, '{}', ?, ?
       from rows
     )
     insert into imported_key_hashes (api_key_id, organization_id, format_id, fingerprint, pepper_id,

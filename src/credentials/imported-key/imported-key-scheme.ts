@@ -1,5 +1,6 @@
 import { AuthError } from "../../errors.ts";
 import { identityOf } from "../api-key/api-key-scheme.ts";
+import { requireCallersOwn } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import type { ImportedKeys } from "./imported-keys.ts";
 
@@ -13,7 +14,8 @@ export function importedKeyScheme({
   readonly importedKeys: Pick<ImportedKeys, "find">;
 }): Scheme {
   return {
-    async identify({ kind, text }, { trace }) {
+    async identify({ kind, text }, context) {
+      const { trace } = context;
       if (kind === "service_key") {
         return undefined;
       }
@@ -22,6 +24,7 @@ export function importedKeyScheme({
         const { onUse, secret } = state;
         const { lookupId, displayPrefix } = secret;
         trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix, ...(onUse && { onUse }) });
+        requireCallersOwn(state.organization, context);
         return identityOf(state, trace);
       }
       if (kind === "bearer") {

@@ -43,8 +43,8 @@ async function takeSlot(
 ): Promise<boolean> {
   const taken: unknown[] = await em.execute(
     `insert into api_key_slots (lookup_id, organization_id, api_key_id, slot, display_prefix, digest, pepper_id,
-      create_time, expire_time)
-    select ?, h.organization_id, h.api_key_id, free.slot, ?, ?, ?, k.create_time, h.expire_time
+      create_time, expire_time, maker_ids)
+    select ?, h.organization_id, h.api_key_id, free.slot, ?, ?, ?, k.create_time, h.expire_time, '{}'
     from imported_key_hashes h
     join api_keys k on k.id = h.api_key_id
     join lateral (

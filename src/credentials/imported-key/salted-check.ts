@@ -13,6 +13,8 @@ export interface SaltedCandidate {
   readonly algorithm: SaltedAlgorithm;
   readonly hash: string;
   readonly lookupPrefix: string;
+  /** Whose key it is. */
+  readonly organizationId: string;
 }
 
 /** Checks texts against salted hashes, beside the calls: a hash may take a second. */
@@ -56,7 +58,10 @@ export function createSaltedCheck(): SaltedCheck {
   }
 
   async function attempt(text: string, candidates: readonly SaltedCandidate[]): Promise<number> {
-    const takeBack = throttle.begin(candidates.map(({ lookupPrefix }) => lookupPrefix));
+    const takeBack = throttle.begin(
+      candidates.map(({ lookupPrefix }) => lookupPrefix),
+      candidates.map(({ organizationId }) => organizationId),
+    );
     let isWrong = false;
     try {
       if (limit.pendingCount >= MOST_WAITING) {

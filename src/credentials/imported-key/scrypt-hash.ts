@@ -43,7 +43,9 @@ function parse(text: string): ScryptHash | undefined {
   const [cost, blockSize, parallelization] = [2 ** Number(ln), Number(r), Number(p)];
   const isAffordable =
     128 * cost * blockSize <= MOST_MEMORY && cost * blockSize * parallelization <= MOST_WORK;
-  return ln !== "" && salt !== undefined && hash !== undefined && isAffordable
+  // RFC 7914 section 2: the cost is less than 2^(128 * r / 8).
+  const isAllowed = Number(ln) < 16 * blockSize;
+  return ln !== "" && salt !== undefined && hash !== undefined && isAffordable && isAllowed
     ? { cost, blockSize, parallelization, salt, hash }
     : undefined;
 }

@@ -9,6 +9,7 @@ import { violates } from "../../storage/storage-error.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { checkKeyGrant } from "../key-grant.ts";
 import { slotViewOf } from "../key-slots.ts";
+import { type Maker, makerOf } from "../maker.ts";
 import { type MintedKey, mintKey } from "../secret-key.ts";
 import type { ServiceKeyView } from "./read-service-keys.ts";
 import { ServiceKey, ServiceKeySlot } from "./service-key-entity.ts";
@@ -43,7 +44,7 @@ export async function createServiceKey(
       const key = await insertServiceKey(em, parts.keyHasher, minted, {
         ...asked,
         permissions,
-        creatorId: actor.decision.principal.id,
+        ...makerOf(actor.decision),
       });
       const { name, allowedCidrs, expireTime } = asked;
       const detail = { after: { name, permissions, allowedCidrs, expireTime } };
@@ -63,7 +64,7 @@ export async function insertServiceKey(
   em: EntityManager,
   keyHasher: KeyHasher,
   minted: MintedKey,
-  asked: NewServiceKey & { readonly creatorId?: string },
+  asked: NewServiceKey & Partial<Maker>,
 ): Promise<ServiceKeyView> {
   const key = em.create(ServiceKey, {
     id: uuidv7(),
@@ -72,9 +73,10 @@ export async function insertServiceKey(
     allowedCidrs: [...asked.allowedCidrs],
     expireTime: asked.expireTime ?? null,
     creatorId: asked.creatorId ?? null,
+    makerIds: asked.makerIds ?? [],
   });
   await em.flush();
-  const slot = addServiceKeySlot(em, keyHasher, key, 1, minted);
+  const slot = addServiceKeySlot(em, keyHasher, key, 1, minted, { makerIds: key.makerIds });
   await em.flush();
   return { key, slots: [slotViewOf(slot)] };
 }
@@ -82,7 +84,7 @@ export async function insertServiceKey(
 /**
  * Puts a secret into a slot of a key that is free.
  *
- * @param creatorId the principal to whom it is handed; undefined where that is the key's own creator.
+ * @param maker to whom it is handed; no creator where it is the key's own.
  */
 export function addServiceKeySlot(
   em: EntityManager,
@@ -90,8 +92,8 @@ export function addServiceKeySlot(
   { id: serviceKeyId }: ServiceKey,
   slot: number,
   { lookupId, displayPrefix, text }: MintedKey,
-  creatorId?: string,
+  maker: Pick<Maker, "makerIds"> & Partial<Maker>,
 ): ServiceKeySlot {
-  const of = { serviceKeyId, creatorId: creatorId ?? null };
+  const of = { serviceKeyId, ...maker };
   return em.create(ServiceKeySlot, { lookupId, ...of, slot, displayPrefix, ...keyHasher.hash(text) });
 }

@@ -15,6 +15,11 @@ const ServiceKeySchema = defineEntity({
     revokeReason: p.text().nullable(),
     /** The principal that made the call; null where an operator did. */
     creatorId: p.uuid().nullable().index("service_keys_creator_id_idx"),
+    /** Through whose hands it came: the creator, and whoever was handed the secret that the creator presented. */
+    makerIds: p
+      .array()
+      .columnType("uuid[]")
+      .onCreate(() => []),
   },
 });
 
@@ -33,6 +38,11 @@ const ServiceKeySlotSchema = defineEntity({
     slot: p.smallint(),
     /** The principal to whom it was handed, where a rotation made it. */
     creatorId: p.uuid().nullable().index("service_key_slots_creator_id_idx"),
+    /** Through whose hands it came: the creator, and whoever was handed the secret that the creator presented. */
+    makerIds: p
+      .array()
+      .columnType("uuid[]")
+      .onCreate(() => []),
     /** The text up to and with its lookup id. */
     displayPrefix: p.text(),
     /** HMAC-SHA-256 of the whole text under the pepper. */

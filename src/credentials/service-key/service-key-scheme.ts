@@ -57,6 +57,8 @@ function identityOf(state: ServiceKeyState, organizationId: string, trace: Trace
     permissions: expandPatterns(state.permissions, "service-key", state.catalogue),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
+    secretId: state.secret.lookupId,
+    secretMakers: state.secret.makerIds,
     rateLimit: undefined,
   };
 }

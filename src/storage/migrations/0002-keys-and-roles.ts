@@ -15,11 +15,17 @@ export class KeysAndRoles extends Migration {
       "create index api_keys_organization_id_owner_user_id_idx on api_keys (organization_id, owner_user_id)",
     );
 
-    // Who was handed a secret: it ends when their key is revoked.
+    // Who was handed a secret, and through whose hands keys and secrets came: they end with any of these.
     for (const table of ["api_key_slots", "service_key_slots"]) {
       this.addSql(`alter table ${table} add column creator_id uuid`);
       this.addSql(`create index ${table}_creator_id_idx on ${table} (creator_id)`);
     }
+    for (const table of ["api_keys", "service_keys", "api_key_slots", "service_key_slots"]) {
+      this.addSql(`alter table ${table} add column maker_ids uuid[] not null default '{}'`);
+      this.addSql(`alter table ${table} alter column maker_ids drop default`);
+      this.addSql(`create index ${table}_maker_ids_idx on ${table} using gin (maker_ids)`);
+    }
+    this.addSql("create index api_keys_creator_id_idx on api_keys (creator_id)");
 
     // Whoever has left stays on record, since what they made may refer to them.
     this.addSql("alter table memberships add column remove_time timestamptz");

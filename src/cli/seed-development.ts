@@ -107,10 +107,12 @@ function requireStrength(core: Core, { email, password }: DevCredentials): void 
   try {
     core.passwordPolicy.requireStrength(password, { email, names: [ORGANIZATION] });
   } catch (error) {
-    const why = error instanceof AuthError ? error.reason : "not good";
-    throw new CommandError(`the password in dev.json is ${why}; remove the file to have new credentials`, {
-      cause: error,
-    });
+    if (!(error instanceof AuthError)) {
+      throw error;
+    }
+    throw new CommandError(
+      `dev.json holds a password that is refused (${error.reason}); remove it to have new credentials`,
+    );
   }
 }
 

@@ -24,6 +24,7 @@ import { createPager } from "./storage/page.ts";
 import { createSeal, type Seal } from "./storage/seal.ts";
 import { UsageRecorder } from "./usage/usage-recorder.ts";
 import { createPasswordHasher, type PasswordHasher } from "./users/password.ts";
+import { createPasswordPolicy, type PasswordPolicy } from "./users/password-policy.ts";
 
 /** How long the end may take once no call is in flight. */
 const CLOSE_MILLIS = 3_000;
@@ -34,6 +35,7 @@ export interface Core {
   readonly seal: Seal;
   readonly keyHasher: KeyHasher;
   readonly passwordHasher: PasswordHasher;
+  readonly passwordPolicy: PasswordPolicy;
 }
 
 export interface CoreSettings {
@@ -79,7 +81,8 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
       storage,
       seal,
       keyHasher: await loadKeyHasher(storage, seal),
-      passwordHasher: await createPasswordHasher(settings.passwordMinimumLength),
+      passwordHasher: await createPasswordHasher(),
+      passwordPolicy: createPasswordPolicy(settings.passwordMinimumLength),
     };
   } catch (error) {
     await storage.close();
@@ -89,7 +92,7 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
 
 /** Puts the service together: settings and database in, something that can listen out. */
 export async function buildApp(core: Core, settings: AppSettings, log: Logger): Promise<App> {
-  const { storage, seal, keyHasher, passwordHasher } = core;
+  const { storage, seal, keyHasher, passwordHasher, passwordPolicy } = core;
   const { publicUrl: issuer, audience, callers, apiKeyPrefix } = settings;
   const signingKeys = await loadSigningKeys(storage, seal);
   const tokenVerifier = createTokenVerifier({ issuer, knownKey: (kid) => signingKeys.find(kid) });
@@ -129,6 +132,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     foreignTexts,
     importedKeys,
     passwordHasher,
+    passwordPolicy,
     signingKeys,
     tokenVerifier,
     liveState,

@@ -120,6 +120,20 @@ export const REASONS = {
     meaning: "The password has fewer code points than this deployment asks for.",
     example: '`password: "hunter2"`',
   },
+  PASSWORD_COMMON: {
+    code: "invalid_argument",
+    message: "The password is one that others try first. Choose several words that do not belong together.",
+    meaning: "The password is in a list of leaked ones, or is little more than a repetition or a sequence.",
+    example: '`password: "123456789012345"`',
+  },
+  PASSWORD_CONTEXT: {
+    code: "invalid_argument",
+    message:
+      "The password is little more than the person's email or name, or the organization's or the product's. Choose words that have nothing to do with them.",
+    meaning:
+      "Without the words of the email, the display name, the organization's name and `latchkey`, too little of the password is left.",
+    example: "`acme-acme-acme-2026` for somebody of the organization `acme`",
+  },
   PASSWORD_UNCHANGED: {
     code: "invalid_argument",
     message: "The new password is the current one.",

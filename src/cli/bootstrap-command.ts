@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { Command } from "commander";
 import { openCore } from "../app.ts";
 import { readConfig, set } from "../config.ts";
@@ -30,7 +29,7 @@ async function run(options: { organization: string; email: string }): Promise<vo
     log,
   );
   try {
-    const password = randomBytes(24).toString("base64url");
+    const password = core.passwordPolicy.generate();
     const { organizationId, expireTime } = await bootstrap(core, { ...options, password });
     process.stdout.write(
       [

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
@@ -10,6 +9,7 @@ import { type MintedKey, mintKey, parseKey } from "../credentials/secret-key.ts"
 import { insertServiceKey } from "../credentials/service-key/create-service-key.ts";
 import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
 import { SERVICE_KEY_PREFIX } from "../credentials/service-key/service-key-scheme.ts";
+import { AuthError } from "../errors.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
 import { Organization } from "../organizations/organization-entity.ts";
 import { LOCKS } from "../storage/locks.ts";
@@ -48,7 +48,7 @@ export async function seedDevelopment(
       url: options.url,
       organizationId: existing?.id ?? kept?.organizationId ?? uuidv7(),
       email: kept?.email ?? EMAIL,
-      password: kept?.password ?? randomBytes(18).toString("base64url"),
+      password: kept?.password ?? core.passwordPolicy.generate(),
       apiKey: kept?.apiKey ?? mintKey(options.apiKeyPrefix).text,
       internalKey: kept?.internalKey ?? mintKey(SERVICE_KEY_PREFIX).text,
     };
@@ -74,6 +74,7 @@ export async function seedDevelopment(
 async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<readonly Tag[]> {
   const { keyHasher, passwordHasher } = core;
   const { organizationId, email } = credentials;
+  requireStrength(core, credentials);
   const passwordHash = await passwordHasher.hash(credentials.password);
   if ((await em.count(Organization, { id: organizationId })) === 0) {
     await insertOrganization(em, ORGANIZATION, organizationId);
@@ -100,6 +101,19 @@ async function insert(em: EntityManager, core: Core, credentials: DevCredentials
   });
   const tags: readonly Tag[] = [`org:${organizationId}`, `user:${userId}`];
   return lost === null ? tags : [...tags, `key:${lost.id}`];
+}
+
+function requireStrength(core: Core, { email, password }: DevCredentials): void {
+  try {
+    core.passwordPolicy.requireStrength(password, { email, names: [ORGANIZATION] });
+  } catch (error) {
+    if (!(error instanceof AuthError)) {
+      throw error;
+    }
+    throw new CommandError(
+      `dev.json holds a password that is refused (${error.reason}); remove it to have new credentials`,
+    );
+  }
 }
 
 function readMinted(text: string): MintedKey {

@@ -27,6 +27,7 @@ import { OrganizationServiceImpl } from "../organizations/organization-service.t
 import { RoleServiceImpl } from "../permissions/role-service.ts";
 import type { Pager } from "../storage/page.ts";
 import type { Seal } from "../storage/seal.ts";
+import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
@@ -55,6 +56,7 @@ export const SERVICES = [
 ];
 
 export interface RouteParts extends AccessParts, TokenServiceParts {
+  readonly passwordPolicy: PasswordPolicy;
   readonly explain: Explain;
   readonly once: Once;
   readonly pager: Pager;

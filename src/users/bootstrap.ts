@@ -8,6 +8,7 @@ import { canonical } from "./canonical.ts";
 import { makeAdministrator } from "./make-administrator.ts";
 import { IS_ACTIVE_MEMBER } from "./membership-entity.ts";
 import type { PasswordHasher } from "./password.ts";
+import type { PasswordPolicy } from "./password-policy.ts";
 import { User } from "./user-entity.ts";
 
 const ONE_TIME_MILLIS = 24 * 60 * 60 * 1000;
@@ -24,9 +25,14 @@ export class BootstrapRefused extends Error {
  * log in, so it is also the way back in. Of several at once, one succeeds.
  *
  * @throws BootstrapRefused
+ * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_COMMON, PASSWORD_CONTEXT
  */
 export async function bootstrap(
-  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
+  parts: {
+    readonly storage: Storage;
+    readonly passwordHasher: PasswordHasher;
+    readonly passwordPolicy: PasswordPolicy;
+  },
   asked: { readonly organization: string; readonly email: string; readonly password: string },
 ): Promise<{ organizationId: string; expireTime: Date }> {
   if (!NAME.test(asked.organization)) {
@@ -35,6 +41,7 @@ export async function bootstrap(
   if (!EMAIL.test(asked.email)) {
     throw new BootstrapRefused("--email is not an email address");
   }
+  parts.passwordPolicy.requireStrength(asked.password, { email: asked.email, names: [asked.organization] });
   const passwordHash = await parts.passwordHasher.hash(asked.password);
   return await mutate(parts.storage, { type: "operator", id: "bootstrap" }, async (em) => {
     await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.bootstrap]);

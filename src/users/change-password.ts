@@ -5,22 +5,37 @@ import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { logIn } from "./login.ts";
 import type { PasswordHasher } from "./password.ts";
+import type { PasswordPolicy } from "./password-policy.ts";
 import { User } from "./user-entity.ts";
 
 /**
- * Changes a person's password, and ends all their sessions.
+ * Changes a person's password, and ends all their sessions unless they are to be kept. What would tell of the
+ * person is told only to whoever knew the password.
  *
- * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_UNCHANGED, LOGIN_FAILED, PASSWORD_HASHING_BUSY
+ * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_UNCHANGED, LOGIN_FAILED, PASSWORD_COMMON, PASSWORD_CONTEXT,
+ * PASSWORD_HASHING_BUSY
  */
 export async function changePassword(
-  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
-  asked: { readonly email: string; readonly currentPassword: string; readonly newPassword: string },
+  parts: {
+    readonly storage: Storage;
+    readonly passwordHasher: PasswordHasher;
+    readonly passwordPolicy: PasswordPolicy;
+  },
+  asked: {
+    readonly email: string;
+    readonly currentPassword: string;
+    readonly newPassword: string;
+    readonly keepSessions: boolean;
+  },
 ): Promise<void> {
-  parts.passwordHasher.requireStrength(asked.newPassword);
+  parts.passwordPolicy.requireLength(asked.newPassword);
   if (asked.newPassword.normalize("NFKC") === asked.currentPassword.normalize("NFKC")) {
     throw new AuthError("PASSWORD_UNCHANGED");
   }
-  const { userId, passwordHash: before } = await logIn(parts, asked.email, asked.currentPassword);
+  const login = await logIn(parts, asked.email, asked.currentPassword);
+  const { userId, email, passwordHash: before } = login;
+  const names = login.memberships.flatMap((row) => [row.displayName, row.organizationName]);
+  parts.passwordPolicy.requireStrength(asked.newPassword, { email, names });
   const passwordHash = await parts.passwordHasher.hash(asked.newPassword);
   await mutate(parts.storage, { type: "user", id: userId }, async (em) => {
     // Of two changes at the same time, the second had an old password.
@@ -32,8 +47,11 @@ export async function changePassword(
     if (changed === 0) {
       throw new AuthError("LOGIN_FAILED");
     }
-    await em.nativeUpdate(Session, { userId, revokeTime: null }, { revokeTime: raw("now()") });
-    const event = { action: "user.change_password", targetId: userId, detail: {} };
+    if (!asked.keepSessions) {
+      await em.nativeUpdate(Session, { userId, revokeTime: null }, { revokeTime: raw("now()") });
+    }
+    const detail = asked.keepSessions ? { keptSessions: true } : {};
+    const event = { action: "user.change_password", targetId: userId, detail };
     return { result: undefined, event, tags: [`user:${userId}`] };
   });
 }

@@ -16,6 +16,8 @@ export interface Login {
 
 export interface LoginMembership {
   readonly organizationId: string;
+  readonly organizationName: string;
+  readonly displayName: string;
   readonly role: string;
   readonly suspended: boolean;
 }
@@ -27,6 +29,8 @@ interface LoginRow {
   password_hash: string;
   password_expired: boolean;
   organization_id: string;
+  organization_name: string;
+  display_name: string;
   role: string;
   active: boolean | null;
   suspended: boolean;
@@ -35,7 +39,7 @@ interface LoginRow {
 const LOGIN = `
   select u.id, u.email, u.password_hash,
     u.password_expire_time is not null and u.password_expire_time <= now() as password_expired,
-    m.organization_id, r.name as role,
+    m.organization_id, o.name as organization_name, m.display_name, r.name as role,
     ${IS_ACTIVE_MEMBER} as active,
     o.suspend_time is not null as suspended
   from users u
@@ -62,7 +66,13 @@ export async function logIn(
   const right = await parts.passwordHasher.verify(password, user?.password_hash);
   const memberships = rows
     .filter((row) => row.active)
-    .map((row) => ({ organizationId: row.organization_id, role: row.role, suspended: row.suspended }));
+    .map((row) => ({
+      organizationId: row.organization_id,
+      organizationName: row.organization_name,
+      displayName: row.display_name,
+      role: row.role,
+      suspended: row.suspended,
+    }));
   if (!right || user === undefined || user.password_expired || memberships.length === 0) {
     throw new AuthError("LOGIN_FAILED");
   }

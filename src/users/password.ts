@@ -7,7 +7,7 @@ import { throwIfGivenUp } from "../storage/cancellation.ts";
 
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
-const PHC_PREFIX = "$argon2id$v=19$m=19456,t=2,p=1$";
+const PHC = /^\$argon2id\$v=19\$m=(?<memory>\d+),t=(?<time>\d+),p=(?<lanes>\d+)\$/;
 /** One core stays free for everything else, and half of Node's four threads for what else needs them. */
 const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
 /** About a second's work for one core: who would wait longer is told to come back. */
@@ -21,14 +21,11 @@ export interface PasswordHasher {
   hash(password: string): Promise<string>;
   /** @param stored a PHC string; undefined does the same work and is never right. */
   verify(password: string, stored: string | undefined): Promise<boolean>;
-  /** Whether a stored hash was made with weaker parameters than today's. */
+  /** Whether a stored hash is of another algorithm than today's, or one of its parameters is lower. */
   isOutdated(stored: string): boolean;
-  /** @throws AuthError PASSWORD_TOO_SHORT */
-  requireStrength(password: string): void;
 }
 
-/** @param minimumLength in code points. */
-export async function createPasswordHasher(minimumLength: number): Promise<PasswordHasher> {
+export async function createPasswordHasher(): Promise<PasswordHasher> {
   const limit = pLimit(MOST_IN_FLIGHT);
   const run = <Result>(work: () => Promise<Result>) => {
     if (limit.pendingCount >= MOST_WAITING) {
@@ -49,15 +46,13 @@ export async function createPasswordHasher(minimumLength: number): Promise<Passw
       const right = await run(() => argon2Verify(stored ?? nobody, password.normalize("NFKC")));
       return right && stored !== undefined;
     },
-    isOutdated: (stored) => !stored.startsWith(PHC_PREFIX),
-    requireStrength(password) {
-      // One character can stand for many in the other form, and many for one.
-      const forms = [password, password.normalize("NFKC")];
-      if (forms.some((form) => [...form].length < minimumLength)) {
-        throw new AuthError("PASSWORD_TOO_SHORT", {
-          message: `The password needs at least ${minimumLength} characters.`,
-        });
-      }
+    isOutdated(stored) {
+      const { memory, time, lanes } = PHC.exec(stored)?.groups ?? {};
+      return !(
+        Number(memory) >= PARAMETERS.memoryCost &&
+        Number(time) >= PARAMETERS.timeCost &&
+        Number(lanes) >= PARAMETERS.parallelism
+      );
     },
   };
 }

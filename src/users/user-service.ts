@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import type { Actor } from "../authenticate/actor.ts";
+import { type Actor, oneOrganization } from "../authenticate/actor.ts";
 import type { Idempotently } from "../changes/idempotent-service.ts";
 import {
   type ChangePasswordRequest,
@@ -26,11 +26,13 @@ import {
   UserSchema,
   type UserService,
 } from "../gen/latchkey/v1/user_pb.ts";
+import { getOrganization } from "../organizations/read-organizations.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Pager } from "../storage/page.ts";
 import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
 import type { PasswordHasher } from "./password.ts";
+import type { PasswordPolicy } from "./password-policy.ts";
 import { getUser, listUsers } from "./read-users.ts";
 import { removeMembership } from "./remove-membership.ts";
 import { updateUser } from "./update-user.ts";
@@ -40,6 +42,7 @@ export interface UserServiceParts {
   readonly storage: Storage;
   readonly pager: Pager;
   readonly passwordHasher: PasswordHasher;
+  readonly passwordPolicy: PasswordPolicy;
   readonly actorOf: (context: HandlerContext) => Actor;
   readonly idempotently: Idempotently;
 }
@@ -52,12 +55,14 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
   }
 
   async createUser(request: CreateUserRequest, context: HandlerContext): Promise<CreateUserResponse> {
-    const { passwordHasher } = this.#parts;
+    const { storage, passwordHasher, passwordPolicy } = this.#parts;
     const actor = this.#parts.actorOf(context);
-    passwordHasher.requireStrength(request.password);
+    const { name } = await getOrganization(storage, actor, oneOrganization(actor));
+    const { email, displayName } = request;
+    passwordPolicy.requireStrength(request.password, { email, names: [displayName, name] });
     const asked = { ...request, passwordHash: await passwordHasher.hash(request.password) };
-    return await this.#parts.idempotently(context, request, CreateUserResponseSchema, async (storage) => {
-      const user = await createUser(storage, actor, asked);
+    return await this.#parts.idempotently(context, request, CreateUserResponseSchema, async (once) => {
+      const user = await createUser(once, actor, asked);
       return create(CreateUserResponseSchema, { user: userMessage(user) });
     });
   }

@@ -17,6 +17,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it, type TestContext } from "node:test";
 import type { DevCredentials } from "../../src/cli/dev-credentials.ts";
+import { mintKey } from "../../src/credentials/secret-key.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { startEmbeddedPostgres } from "../../src/storage/embedded-postgres.ts";
 import { migrate } from "../../src/storage/migrate.ts";
@@ -277,6 +278,20 @@ describe("latchkey dev", { concurrency: 3 }, () => {
         assert.equal(readFileSync(path, "utf8"), content);
         assert.ok(!process.stderr.includes(others.internalKey));
       }
+    });
+
+    it("a dev.json with a password that nobody may choose, where it has yet to be set", async (t) => {
+      const folder = folderWith(t, withEverything);
+      const chosen = {
+        ...credentialsIn(folder),
+        apiKey: mintKey("ak").text,
+        password: "hunter2hunter2hunter2",
+      };
+      writeFileSync(join(folder, "dev.json"), JSON.stringify(chosen));
+      const { process } = await startDev(cleanup(t), folder);
+      assert.match(await refusal(process), /dev\.json .*PASSWORD_COMMON.*remove it to have new credentials/);
+      assert.deepEqual(processesOf(folder), []);
+      assert.ok(!process.stderr.includes(chosen.password));
     });
 
     it("a folder whose encryption key was lost or spoilt", async (t) => {

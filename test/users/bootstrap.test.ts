@@ -52,6 +52,17 @@ test("the first administrator owns the organization, and holds every permission 
   assert.ok(me.permissions.includes("platform.users.write"));
 });
 
+test("a one-time password is held to the rules of every other", async () => {
+  for (const [reason, text] of [
+    ["PASSWORD_TOO_SHORT", "one-time"],
+    ["PASSWORD_COMMON", "123456789987654321"],
+    ["PASSWORD_CONTEXT", "first@acme.test first"],
+  ]) {
+    await assert.rejects(bootstrap(service.core, { ...asked(), password: text ?? "" }), { reason });
+  }
+  assert.deepEqual(await administrators(), []);
+});
+
 test("while an administrator can log in there is no other way in", async () => {
   await bootstrap(service.core, asked());
   for (const more of [{}, { email: "second@acme.test" }, { organization: "another" }]) {

@@ -57,6 +57,45 @@ test("after the change every session of the person has ended, in every organizat
   assert.equal(await isGood(others), undefined);
 });
 
+test("sessions are kept where the person says so, and the old password still does not let in", async () => {
+  const { email } = await addMember();
+  const token = await service.logIn(email, password.text);
+  const asked = { email, currentPassword: password.text, newPassword: NEW };
+  await service.client(UserService).changePassword({ ...asked, keepSessions: true });
+  assert.equal(await isGood(token), undefined);
+  await refusedWith("LOGIN_FAILED", service.logIn(email, password.text));
+  await change(email, `${NEW} again`, NEW);
+  assert.equal(await isGood(token), "TOKEN_REVOKED");
+});
+
+test("a new password that is common, or made of the person's own names, is refused, and changes nothing", async () => {
+  const organizationId = await addOrganization(service.core, "Umbrella Botanicals");
+  const user = { organizationId, role: "member", password, displayName: "Ludmilla Oyelaran" };
+  const { email } = await addUser(service.core, { ...user, email: "lu.oye@thistledown.test" });
+  const token = await service.logIn(email, password.text);
+  const refused = {
+    PASSWORD_COMMON: ["123456789987654321", "Mailcreated5240", "a".repeat(256), "qwertyuiopasdfgh"],
+    PASSWORD_CONTEXT: ["Umbrella Botanicals 1", "ludmilla-oyelaran", "lu.oye@thistledown.test"],
+  } as const;
+  for (const reason of ["PASSWORD_COMMON", "PASSWORD_CONTEXT"] as const) {
+    for (const text of refused[reason]) {
+      await refusedWith(reason, change(email, text));
+    }
+  }
+  assert.equal(await isGood(token), undefined);
+  await service.logIn(email, password.text);
+  // Another person may have them.
+  await change((await addMember()).email, "Umbrella Botanicals 1");
+});
+
+test("what is wrong with a new password besides its length is told only to whoever knew the current one", async () => {
+  const { email } = await addMember();
+  for (const text of ["123456789987654321", `${email.split("@")[0]}`]) {
+    await refusedWith("LOGIN_FAILED", change(email, text, "wrong"));
+    await refusedWith("LOGIN_FAILED", change("nobody@x.test", text));
+  }
+});
+
 test("a wrong current password changes nothing and ends no session", async () => {
   const { email } = await addMember();
   const token = await service.logIn(email, password.text);

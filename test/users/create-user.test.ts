@@ -261,6 +261,32 @@ test("a first password that is too short is refused before anything is hashed or
   assert.equal(await count("users where email = $1", [email]), 0);
 });
 
+test("a first password that is common, or made of names, is refused before anything is hashed or made", async () => {
+  const organizationId = await addOrganization(service.core, "Umbrella Botanicals");
+  const owner = service.client(UserService, await asUser("owner", organizationId));
+  const internal = { "x-internal-key": service.internalKey, "x-org-id": organizationId };
+  const email = "lu.oye@thistledown.test";
+  const user = { email, displayName: "Ludmilla Oyelaran", role: "viewer" };
+  hashes = 0;
+  for (const text of ["123456789987654321", "Mailcreated5240", "aaaaaaaaaaaaaaaa"]) {
+    await refusedWith("PASSWORD_COMMON", owner.createUser({ ...user, password: text }));
+  }
+  for (const text of ["Umbrella Botanicals 1", "ludmilla-oyelaran", "lu.oye@thistledown.test"]) {
+    await refusedWith("PASSWORD_CONTEXT", owner.createUser({ ...user, password: text }));
+    await refusedWith(
+      "PASSWORD_CONTEXT",
+      service.client(UserService, internal).createUser({ ...user, password: text }),
+    );
+  }
+  assert.equal(hashes, 0);
+  assert.equal(await count("users where email = $1", [email]), 0);
+  // The organization's name is good for somebody elsewhere.
+  await create(await asUser("admin"), { email: freshEmail() });
+  await service
+    .client(UserService, await asUser("owner"))
+    .createUser({ email, role: "viewer", password: "Umbrella Botanicals 1" });
+});
+
 test("whoever loses their rights while they create a user creates none, whatever they are", async () => {
   const { core, organizationId } = service;
   await addRole(core, { organizationId, name: "silent", permissions: ["calls.read"] });

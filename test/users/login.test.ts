@@ -213,6 +213,38 @@ test("a hash that was made with weaker parameters is replaced at the next login,
   assert.equal(await hashOf(email), replaced);
 });
 
+test("a hash that was made with stronger parameters stays", async () => {
+  const strong = await argon2Hash(password.text, { memoryCost: 20_000, timeCost: 3, parallelism: 1 });
+  const { email } = await add({ password: { hash: strong } });
+  hashing = [];
+  await logIn(email);
+  assert.deepEqual(hashing, ["verify"]);
+  assert.equal(await hashOf(email), strong);
+});
+
+test("of many logins at once that meet a weak hash every one succeeds, and it is replaced once", async () => {
+  const weak = await argon2Hash(password.text, { memoryCost: 8_192, timeCost: 1, parallelism: 1 });
+  const { email, id } = await add({ password: { hash: weak } });
+  const hashes = new Set<string>();
+  await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      await logIn(email);
+      hashes.add(await hashOf(email));
+    }),
+  );
+  assert.equal(hashes.size, 1);
+  assert.ok(!hashes.has(weak));
+  const sessions = await query(service.connection, "select id from sessions where user_id = $1", [id]);
+  assert.equal(sessions.length, 10);
+});
+
+test("a password from before today's rules still lets in: only new ones are judged", async () => {
+  for (const text of ["hunter2", "123456789987654321"]) {
+    const { email } = await add({ password: { hash: await service.core.passwordHasher.hash(text) } });
+    await logIn(email, text);
+  }
+});
+
 test("a login that was under way when the password was changed begins no session", async () => {
   for (const weak of [false, true]) {
     const hash = weak

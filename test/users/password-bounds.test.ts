@@ -48,7 +48,7 @@ const MOST_IN_FLIGHT = Math.max(1, availableParallelism() - 1);
 const MOST_WAITING = 64;
 
 test("a flood of passwords is bounded: few are hashed at once, some wait, and the rest is told to come back", async () => {
-  const hasher = await createPasswordHasher(15);
+  const hasher = await createPasswordHasher();
   isOpen = false;
   begun = 0;
   let [served, refused] = [0, 0];
@@ -82,7 +82,7 @@ test("a flood of passwords is bounded: few are hashed at once, some wait, and th
 });
 
 test("after a flood the next password is hashed", async () => {
-  const hasher = await createPasswordHasher(15);
+  const hasher = await createPasswordHasher();
   isOpen = false;
   const flood = Array.from({ length: 200 }, () => hasher.hash("p").catch(() => "busy"));
   await settle();
@@ -93,7 +93,7 @@ test("after a flood the next password is hashed", async () => {
 });
 
 test("a hash that fails gives up its place", async () => {
-  const hasher = await createPasswordHasher(15);
+  const hasher = await createPasswordHasher();
   surroundings.passGate = () => Promise.reject(new Error("out of memory"));
   await Promise.all(Array.from({ length: 50 }, () => assert.rejects(hasher.hash("p"), /out of memory/)));
   surroundings.passGate = passGate;

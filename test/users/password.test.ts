@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { hash as argon2Hash } from "@node-rs/argon2";
-import fc from "fast-check";
-import { AuthError } from "../../src/errors.ts";
 import { createPasswordHasher, type PasswordHasher } from "../../src/users/password.ts";
 
 let hasher: PasswordHasher;
 before(async () => {
-  hasher = await createPasswordHasher(15);
+  hasher = await createPasswordHasher();
 });
 
 test("a password is kept as argon2id with 19 MiB, two passes and one lane", async () => {
@@ -74,50 +72,7 @@ test("where there is nobody no password is right", async () => {
   }
 });
 
-test("the least length counts code points, as typed and in the canonical form, not bytes and not halves of them", () => {
-  const isLongEnough = (password: string, of = hasher) => {
-    try {
-      of.requireStrength(password);
-      return true;
-    } catch (error) {
-      assert.ok(error instanceof AuthError && error.reason === "PASSWORD_TOO_SHORT", String(error));
-      assert.equal(error.message, "The password needs at least 15 characters.");
-      return false;
-    }
-  };
-  assert.equal(isLongEnough("a".repeat(14)), false);
-  assert.equal(isLongEnough("a".repeat(15)), true);
-  assert.equal(isLongEnough("\u{1f511}".repeat(14)), false);
-  assert.equal(isLongEnough("\u{1f511}".repeat(15)), true);
-  assert.equal(isLongEnough("\u3042".repeat(14)), false);
-  // 30 code points as they are typed, 15 as they are compared.
-  assert.equal(isLongEnough("e\u0301".repeat(15)), true);
-  assert.equal(isLongEnough("e\u0301".repeat(14)), false);
-  // One code point as it is typed, eighteen as it is compared.
-  assert.equal(isLongEnough("\ufdfa"), false);
-  fc.assert(
-    fc.property(fc.string({ unit: "grapheme", maxLength: 30 }), (password) => {
-      const points = Math.min(Array.from(password).length, Array.from(password.normalize("NFKC")).length);
-      assert.equal(isLongEnough(password), points >= 15);
-    }),
-  );
-});
-
-test("there is no rule of composition: any characters make a password", () => {
-  for (const password of ["aaaaaaaaaaaaaaa", "               ", "123456789012345", "\u3042".repeat(15)]) {
-    hasher.requireStrength(password);
-  }
-});
-
-test("the least length is the deployment's", async () => {
-  const lenient = await createPasswordHasher(8);
-  lenient.requireStrength("12345678");
-  assert.throws(() => lenient.requireStrength("1234567"), {
-    message: "The password needs at least 8 characters.",
-  });
-});
-
-test("a hash of other parameters is outdated, and still checked", async () => {
+test("a hash with a weaker parameter is outdated, and still checked", async () => {
   const weaker = [
     { memoryCost: 4_096, timeCost: 2, parallelism: 1 },
     { memoryCost: 19_456, timeCost: 1, parallelism: 1 },
@@ -130,6 +85,18 @@ test("a hash of other parameters is outdated, and still checked", async () => {
     assert.equal(await hasher.verify("wrong horse", stored), false, stored);
   }
   assert.equal(hasher.isOutdated(await hasher.hash("correct horse")), false);
+});
+
+test("a hash with stronger parameters is not outdated: no login weakens it", async () => {
+  for (const parameters of [
+    { memoryCost: 65_536, timeCost: 3, parallelism: 4 },
+    { memoryCost: 19_457, timeCost: 2, parallelism: 1 },
+    { memoryCost: 19_456, timeCost: 10, parallelism: 1 },
+  ]) {
+    const stored = await argon2Hash("correct horse", parameters);
+    assert.equal(hasher.isOutdated(stored), false, stored);
+    assert.equal(await hasher.verify("correct horse", stored), true, stored);
+  }
 });
 
 test("a stored text that is no hash is a fault, never a right password", async () => {

@@ -23,6 +23,7 @@ import { openStorage, type Storage } from "./storage/open-storage.ts";
 import { createPager } from "./storage/page.ts";
 import { createSeal, type Seal } from "./storage/seal.ts";
 import { UsageRecorder } from "./usage/usage-recorder.ts";
+import { createLoginThrottle } from "./users/login-throttle.ts";
 import { createPasswordHasher, type PasswordHasher } from "./users/password.ts";
 
 /** How long the end may take once no call is in flight. */
@@ -49,6 +50,8 @@ export interface AppSettings {
   readonly callers: "any" | "authenticated";
   readonly apiKeyPrefix: string;
   readonly apiKeyOldPrefixes: readonly string[];
+  /** How many logins from one address may fail in 15 minutes. 0: any number. */
+  readonly loginSourceLimit: number;
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
   /** Undefined: the port speaks plaintext. */
@@ -106,6 +109,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     defaultAudience: audience,
   });
 
+  const { loginSourceLimit: sourceLimit } = settings;
+  const loginThrottle = createLoginThrottle({ storage, key: seal.deriveKey("login throttle"), sourceLimit });
   const usageMeter = new UsageRecorder({ storage, log });
   const rateLimiter = new SharedRateLimiter({ storage, log });
   const health = new HealthStatus();
@@ -129,6 +134,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     foreignTexts,
     importedKeys,
     passwordHasher,
+    loginThrottle,
     signingKeys,
     tokenVerifier,
     liveState,

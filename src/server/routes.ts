@@ -29,7 +29,7 @@ import type { Pager } from "../storage/page.ts";
 import type { Seal } from "../storage/seal.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
-import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
+import { actorOf, callerOf, contextValuesOf, peerAddressOf } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
 import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
@@ -54,7 +54,7 @@ export const SERVICES = [
   ServiceKeyService,
 ];
 
-export interface RouteParts extends AccessParts, TokenServiceParts {
+export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "peerAddressOf"> {
   readonly explain: Explain;
   readonly once: Once;
   readonly pager: Pager;
@@ -75,7 +75,7 @@ export interface RouteParts extends AccessParts, TokenServiceParts {
 /** Everything that the port answers. */
 export function createHandler(parts: RouteParts): NodeHandler {
   const idempotently = createIdempotently({ ...parts, actorOf });
-  const shared = { ...parts, actorOf, callerOf, idempotently, prefix: parts.apiKeyPrefix };
+  const shared = { ...parts, actorOf, callerOf, peerAddressOf, idempotently, prefix: parts.apiKeyPrefix };
 
   const serveLarge = createServeLarge(parts);
 

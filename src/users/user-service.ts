@@ -26,21 +26,19 @@ import {
   UserSchema,
   type UserService,
 } from "../gen/latchkey/v1/user_pb.ts";
-import type { Storage } from "../storage/open-storage.ts";
 import type { Pager } from "../storage/page.ts";
 import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
-import type { PasswordHasher } from "./password.ts";
+import type { LoginParts } from "./login.ts";
 import { getUser, listUsers } from "./read-users.ts";
 import { removeMembership } from "./remove-membership.ts";
 import { updateUser } from "./update-user.ts";
 import type { UserView } from "./user-view.ts";
 
-export interface UserServiceParts {
-  readonly storage: Storage;
+export interface UserServiceParts extends LoginParts {
   readonly pager: Pager;
-  readonly passwordHasher: PasswordHasher;
   readonly actorOf: (context: HandlerContext) => Actor;
+  readonly peerAddressOf: (context: HandlerContext) => string;
   readonly idempotently: Idempotently;
 }
 
@@ -97,8 +95,12 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
     });
   }
 
-  async changePassword(request: ChangePasswordRequest): Promise<ChangePasswordResponse> {
-    await changePassword(this.#parts, request);
+  async changePassword(
+    request: ChangePasswordRequest,
+    context: HandlerContext,
+  ): Promise<ChangePasswordResponse> {
+    const peerAddress = this.#parts.peerAddressOf(context);
+    await changePassword(this.#parts, { ...request, peerAddress });
     return create(ChangePasswordResponseSchema);
   }
 }

@@ -538,7 +538,8 @@ export const UserService: GenService<{
   /**
    * Changes a person's own password, with the current one as the proof. All their sessions end.
    *
-   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever the cause.
+   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever the cause, and counted
+   * with logins.
    *
    * @generated from rpc latchkey.v1.UserService.ChangePassword
    */

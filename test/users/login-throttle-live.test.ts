@@ -58,7 +58,7 @@ function post(to: TestService, from: string, method: string, message: object): P
       method: "POST",
       agent: false,
       localAddress: from,
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", "x-request-id": "same" },
     });
     call.on("error", reject).on("response", (response) => {
       const { statusCode: status = 0, headers } = response;

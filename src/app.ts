@@ -23,6 +23,7 @@ import { openStorage, type Storage } from "./storage/open-storage.ts";
 import { createPager } from "./storage/page.ts";
 import { createSeal, type Seal } from "./storage/seal.ts";
 import { UsageRecorder } from "./usage/usage-recorder.ts";
+import { createLoginThrottle } from "./users/login-throttle.ts";
 import { createPasswordHasher, type PasswordHasher } from "./users/password.ts";
 import { createPasswordPolicy, type PasswordPolicy } from "./users/password-policy.ts";
 
@@ -51,6 +52,8 @@ export interface AppSettings {
   readonly callers: "any" | "authenticated";
   readonly apiKeyPrefix: string;
   readonly apiKeyOldPrefixes: readonly string[];
+  /** How many logins from one address may fail in 15 minutes. 0: any number. */
+  readonly loginSourceLimit: number;
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
   /** Undefined: the port speaks plaintext. */
@@ -109,6 +112,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     defaultAudience: audience,
   });
 
+  const { loginSourceLimit: sourceLimit } = settings;
+  const loginThrottle = createLoginThrottle({ storage, key: seal.deriveKey("login throttle"), sourceLimit });
   const usageMeter = new UsageRecorder({ storage, log });
   const rateLimiter = new SharedRateLimiter({ storage, log });
   const health = new HealthStatus();
@@ -133,6 +138,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     importedKeys,
     passwordHasher,
     passwordPolicy,
+    loginThrottle,
     signingKeys,
     tokenVerifier,
     liveState,

@@ -133,6 +133,14 @@ export const SETTINGS = {
     parse: integer(8, 64),
     initial: "15",
   }),
+  loginSourceLimit: setting({
+    variable: "LATCHKEY_LOGIN_SOURCE_LIMIT",
+    about:
+      "How many logins from one address may fail in 15 minutes, over all accounts. The address is that of the socket's other end: behind a proxy everybody's is the proxy's, so turn it off there, or allow for everybody together.",
+    form: "0 to 1000000; 0 turns it off",
+    parse: integer(0, 1_000_000),
+    initial: "1000",
+  }),
   noticeSeconds: setting({
     variable: "LATCHKEY_NOTICE_SECONDS",
     about:

@@ -245,7 +245,8 @@ export const REASONS = {
   LOGIN_FAILED: {
     code: "unauthenticated",
     message: "Email or password is wrong.",
-    meaning: "The email is unknown, the password is wrong, or the user is disabled: it is not told which.",
+    meaning:
+      "The email is unknown, the password is wrong, the user is disabled, or logins are delayed after many failures: it is not told which.",
     example: "a wrong password",
   },
   PERMISSION_DENIED: {
@@ -398,6 +399,13 @@ export const REASONS = {
     message: "Too many keys of this beginning are being checked. Try again shortly.",
     meaning: "Too many wrong keys were tried that begin like a key with a salted hash.",
     example: "guesses at an imported key",
+  },
+  LOGIN_THROTTLED: {
+    code: "resource_exhausted",
+    message: "Too many logins from this address have failed. Wait as long as RetryInfo says.",
+    meaning:
+      "Too many logins from the client's address have failed, over all accounts. It says nothing of the email.",
+    example: "a list of stolen passwords, tried from one address",
   },
   PASSWORD_HASHING_BUSY: {
     code: "resource_exhausted",

@@ -96,6 +96,7 @@ async function serveDevelopment(
         callers: config.callers ?? (LOOPBACK.test(host) ? "any" : "authenticated"),
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
+        loginSourceLimit: set(config.loginSourceLimit),
         corsOrigins: config.corsOrigins ?? [],
         tls,
       },

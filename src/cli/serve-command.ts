@@ -42,6 +42,7 @@ async function serve(): Promise<void> {
         callers: set(config.callers),
         apiKeyPrefix: set(config.apiKeyPrefix),
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
+        loginSourceLimit: set(config.loginSourceLimit),
         corsOrigins: config.corsOrigins ?? [],
         tls,
       },

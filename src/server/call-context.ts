@@ -51,3 +51,8 @@ export function actorOf(context: HandlerContext): Actor {
 export function callerOf(context: HandlerContext): Actor | undefined {
   return context.values.get(actorKey);
 }
+
+/** The address of the socket's other end, which is all that is known of where a call comes from. */
+export function peerAddressOf(context: HandlerContext): string {
+  return context.values.get(peerAddressKey);
+}

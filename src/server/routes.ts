@@ -30,7 +30,7 @@ import type { Seal } from "../storage/seal.ts";
 import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
-import { actorOf, callerOf, contextValuesOf } from "./call-context.ts";
+import { actorOf, callerOf, contextValuesOf, peerAddressOf } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
 import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
@@ -55,7 +55,7 @@ export const SERVICES = [
   ServiceKeyService,
 ];
 
-export interface RouteParts extends AccessParts, TokenServiceParts {
+export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "peerAddressOf"> {
   readonly passwordPolicy: PasswordPolicy;
   readonly explain: Explain;
   readonly once: Once;
@@ -77,7 +77,7 @@ export interface RouteParts extends AccessParts, TokenServiceParts {
 /** Everything that the port answers. */
 export function createHandler(parts: RouteParts): NodeHandler {
   const idempotently = createIdempotently({ ...parts, actorOf });
-  const shared = { ...parts, actorOf, callerOf, idempotently, prefix: parts.apiKeyPrefix };
+  const shared = { ...parts, actorOf, callerOf, peerAddressOf, idempotently, prefix: parts.apiKeyPrefix };
 
   const serveLarge = createServeLarge(parts);
 

@@ -1,6 +1,7 @@
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
+import type { Admission, LoginSubject, LoginThrottle } from "./login-throttle.ts";
 import { IS_ACTIVE_MEMBER } from "./membership-entity.ts";
 import type { PasswordHasher } from "./password.ts";
 
@@ -48,22 +49,49 @@ const LOGIN = `
   left join organizations o on o.id = m.organization_id
   where u.email = ?`;
 
+export interface LoginParts {
+  readonly storage: Storage;
+  readonly passwordHasher: PasswordHasher;
+  readonly loginThrottle: LoginThrottle;
+}
+
+export interface AskedLogin {
+  readonly email: string;
+  readonly password: string;
+  /** Of the socket's other end. */
+  readonly peerAddress: string;
+}
+
 /**
  * Checks an email address and a password: the one way in, whatever is then done with it.
  *
- * Unknown email, wrong password, one-time password that has ended, disabled user: the same answer after
- * the same work, one statement and one hash.
+ * Unknown email, wrong password, one-time password that has ended, disabled user, too many failures before: the
+ * same answer after the same work, three statements and one hash. A right password is counted as a success also
+ * where what the caller wants with it is then refused.
  *
- * @throws AuthError LOGIN_FAILED, PASSWORD_HASHING_BUSY
+ * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY
  */
-export async function logIn(
-  parts: { readonly storage: Storage; readonly passwordHasher: PasswordHasher },
+export async function logIn(parts: LoginParts, asked: AskedLogin): Promise<Login> {
+  const email = canonical(asked.email);
+  const subject = parts.loginThrottle.subjectOf(email, asked.peerAddress);
+  return await parts.loginThrottle.inTurn(subject, () => attempt(parts, subject, email, asked.password));
+}
+
+async function attempt(
+  { storage, passwordHasher, loginThrottle }: LoginParts,
+  subject: LoginSubject,
   email: string,
   password: string,
 ): Promise<Login> {
-  const rows: LoginRow[] = await parts.storage.fork().execute(LOGIN, [canonical(email)]);
+  let rows: LoginRow[] = [];
+  let admission: Admission = { counter: undefined };
+  // It is counted when the password is about to be checked, and not where it is too busy for that.
+  const right = await passwordHasher.verify(password, async () => {
+    admission = await loginThrottle.admit(subject);
+    rows = await storage.fork().execute(LOGIN, [email]);
+    return admission.counter === undefined ? undefined : rows[0]?.password_hash;
+  });
   const [user] = rows;
-  const right = await parts.passwordHasher.verify(password, user?.password_hash);
   const memberships = rows
     .filter((row) => row.active)
     .map((row) => ({
@@ -73,7 +101,9 @@ export async function logIn(
       role: row.role,
       suspended: row.suspended,
     }));
-  if (!right || user === undefined || user.password_expired || memberships.length === 0) {
+  const succeeded = right && user !== undefined && !user.password_expired && memberships.length > 0;
+  await loginThrottle.settle(subject, admission, succeeded);
+  if (!succeeded) {
     throw new AuthError("LOGIN_FAILED");
   }
   return { userId: user.id, email: user.email, passwordHash: user.password_hash, memberships };

@@ -13,14 +13,19 @@ const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
 /** About a second's work for one core: who would wait longer is told to come back. */
 const MOST_WAITING = 64;
 
+export type StoredHash = string | undefined;
+
 /**
  * Hashes and checks passwords, in their NFKC form, on threads of their own. Bounded in flight and in its
  * queue: past that it rejects with PASSWORD_HASHING_BUSY before any work is done.
  */
 export interface PasswordHasher {
   hash(password: string): Promise<string>;
-  /** @param stored a PHC string; undefined does the same work and is never right. */
-  verify(password: string, stored: string | undefined): Promise<boolean>;
+  /**
+   * @param stored a PHC string; undefined does the same work and is never right. As a function, it is called
+   * once it is certain that the password will be checked.
+   */
+  verify(password: string, stored: StoredHash | (() => Promise<StoredHash>)): Promise<boolean>;
   /** Whether a stored hash is of another algorithm than today's, or one of its parameters is lower. */
   isOutdated(stored: string): boolean;
 }
@@ -43,8 +48,12 @@ export async function createPasswordHasher(): Promise<PasswordHasher> {
   return {
     hash: async (password) => run(() => argon2Hash(password.normalize("NFKC"), PARAMETERS)),
     async verify(password, stored) {
-      const right = await run(() => argon2Verify(stored ?? nobody, password.normalize("NFKC")));
-      return right && stored !== undefined;
+      return await run(async () => {
+        // Nobody waits for a place here who holds what this may need, such as a connection to the database.
+        const hash = typeof stored === "function" ? await stored() : stored;
+        const right = await argon2Verify(hash ?? nobody, password.normalize("NFKC"));
+        return right && hash !== undefined;
+      });
     },
     isOutdated(stored) {
       const { memory, time, lanes } = PHC.exec(stored)?.groups ?? {};

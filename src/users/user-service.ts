@@ -27,23 +27,21 @@ import {
   type UserService,
 } from "../gen/latchkey/v1/user_pb.ts";
 import { getOrganization } from "../organizations/read-organizations.ts";
-import type { Storage } from "../storage/open-storage.ts";
 import type { Pager } from "../storage/page.ts";
 import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
-import type { PasswordHasher } from "./password.ts";
+import type { LoginParts } from "./login.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
 import { getUser, listUsers } from "./read-users.ts";
 import { removeMembership } from "./remove-membership.ts";
 import { updateUser } from "./update-user.ts";
 import type { UserView } from "./user-view.ts";
 
-export interface UserServiceParts {
-  readonly storage: Storage;
+export interface UserServiceParts extends LoginParts {
   readonly pager: Pager;
-  readonly passwordHasher: PasswordHasher;
   readonly passwordPolicy: PasswordPolicy;
   readonly actorOf: (context: HandlerContext) => Actor;
+  readonly peerAddressOf: (context: HandlerContext) => string;
   readonly idempotently: Idempotently;
 }
 
@@ -107,8 +105,12 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
     });
   }
 
-  async changePassword(request: ChangePasswordRequest): Promise<ChangePasswordResponse> {
-    await changePassword(this.#parts, request);
+  async changePassword(
+    request: ChangePasswordRequest,
+    context: HandlerContext,
+  ): Promise<ChangePasswordResponse> {
+    const peerAddress = this.#parts.peerAddressOf(context);
+    await changePassword(this.#parts, { ...request, peerAddress });
     return create(ChangePasswordResponseSchema);
   }
 }

@@ -59,8 +59,8 @@ const NOT_THEIRS: Readonly<Record<string, string>> = {
   latchkey_migrations: "true",
 };
 
-/** Which replicas there are: nobody's. */
-const NOBODYS = ["rate_limit_replicas"];
+/** Which replicas there are, and how many logins failed, whoever's they were: nobody's. */
+const NOBODYS = ["login_counters", "login_sources", "rate_limit_replicas"];
 
 /** That no table was forgotten here. */
 export async function requireEveryTable(connection: DatabaseConnection): Promise<void> {

@@ -18,6 +18,8 @@ const WITHOUT_ENTITY = [
   "key_usage",
   "latchkey_deployment",
   "latchkey_migrations",
+  "login_counters",
+  "login_sources",
   "rate_limit_replicas",
 ];
 

@@ -70,6 +70,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       callers: "any",
       apiKeyPrefix: "ak",
       apiKeyOldPrefixes: [],
+      loginSourceLimit: 1000,
       corsOrigins: [],
       ...settings,
     },

@@ -3,6 +3,7 @@ import { after, before, test } from "node:test";
 import { hash as argon2Hash } from "@node-rs/argon2";
 import { v4 as uuidv4 } from "uuid";
 import type { Core } from "../../src/app.ts";
+import { FREE_FAILURES } from "../../src/users/login-throttle.ts";
 import { addOrganization, addUser, makePassword, type Password, type UserToAdd } from "../access/cast.ts";
 import { statementsOf } from "../storage/statements.ts";
 import { query } from "../support/cluster.ts";
@@ -80,8 +81,23 @@ async function strangers(): Promise<
     "an organization of somebody else": { ...known, organizationId: elsewhere },
     "an organization that does not exist": { ...known, organizationId: uuidv4() },
     "a wrong password for an organization": { ...known, password: "wrong", organizationId },
+    "a delayed account": await addDelayed(),
+    "a delayed account with a wrong password": { ...(await addDelayed()), password: "wrong" },
+    "an unknown email that is delayed": await delayed({ email: `${uuidv4()}@people.test` }),
   };
 }
+
+const withoutValues = (sql: string) => sql.replace(/'[^']*'|\b(true|false)::/g, "''");
+
+/** After so many failures that the next ones are delayed. */
+async function delayed<Asked extends { email: string }>(asked: Asked): Promise<Asked> {
+  for (let failures = 0; failures < FREE_FAILURES; failures++) {
+    await refusedWith("LOGIN_FAILED", logIn(asked.email, "wrong"));
+  }
+  return asked;
+}
+
+const addDelayed = async () => await delayed(await add());
 
 async function post(method: string, message: object): Promise<unknown> {
   const response = await fetch(`${service.url}/latchkey.v1.${method}`, {
@@ -96,6 +112,7 @@ async function post(method: string, message: object): Promise<unknown> {
 test("whoever does not get in is told the same, to the byte, after the same statements and hashes", async () => {
   const everybody = await strangers();
   const answers = new Map<string, unknown>();
+  let expected: string[] | undefined;
   for (const [who, { email, password: text = password.text, organizationId = "" }] of Object.entries(
     everybody,
   )) {
@@ -107,7 +124,9 @@ test("whoever does not get in is told the same, to the byte, after the same stat
       );
     });
     assert.deepEqual(hashing, ["verify"], who);
-    assert.equal(statements.length, 1, `${who}: ${statements}`);
+    assert.equal(statements.length, 3, `${who}: ${statements}`);
+    expected ??= statements.map(withoutValues);
+    assert.deepEqual(statements.map(withoutValues), expected, who);
   }
   const [first] = answers.values();
   assert.equal((first as { status: number }).status, 401);
@@ -119,6 +138,7 @@ test("whoever does not get in is told the same, to the byte, after the same stat
 test("whoever may not change a password is told the same, after the same statements and hashes", async () => {
   const everybody = await strangers();
   const answers = new Map<string, unknown>();
+  let expected: string[] | undefined;
   const newPassword = "a password that is long enough";
   for (const [who, asked] of Object.entries(everybody).filter(
     ([who]) => !who.startsWith("an organization"),
@@ -129,7 +149,9 @@ test("whoever may not change a password is told the same, after the same stateme
       answers.set(who, await post("UserService/ChangePassword", { email, currentPassword, newPassword }));
     });
     assert.deepEqual(hashing, ["verify"], who);
-    assert.equal(statements.length, 1, `${who}: ${statements}`);
+    assert.equal(statements.length, 3, `${who}: ${statements}`);
+    expected ??= statements.map(withoutValues);
+    assert.deepEqual(statements.map(withoutValues), expected, who);
   }
   const [first] = answers.values();
   assert.equal((first as { status: number }).status, 401);

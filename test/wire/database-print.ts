@@ -8,8 +8,11 @@ export interface DatabasePrint {
   end(): Promise<void>;
 }
 
-/** Written beside the calls, whenever it is time: how often keys were used, and which replicas there are. */
-const BESIDE_THE_CALLS = ["key_usage", "rate_limit_replicas"];
+/**
+ * Written beside the calls, whenever it is time: how often keys were used, and which replicas there are. And what
+ * refused logins are there to write: how many there were.
+ */
+const NOT_LOOKED_AT = ["key_usage", "rate_limit_replicas", "login_counters", "login_sources"];
 
 export async function openDatabasePrint(connection: DatabaseConnection): Promise<DatabasePrint> {
   const client = new Client({ ...connection, query_timeout: 10_000 });
@@ -17,7 +20,7 @@ export async function openDatabasePrint(connection: DatabaseConnection): Promise
   const { rows: tables } = await client.query<{ name: string }>(
     `select tablename as name from pg_tables
      where schemaname = current_schema() and tablename <> all($1) order by 1`,
-    [BESIDE_THE_CALLS],
+    [NOT_LOOKED_AT],
   );
   const prints = tables.map(
     ({ name }) =>

@@ -3,10 +3,8 @@ import { SignJWT } from "jose";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
-import type { Storage } from "../../storage/open-storage.ts";
-import { type LoginMembership, logIn } from "../../users/login.ts";
+import { type AskedLogin, type LoginMembership, type LoginParts, logIn } from "../../users/login.ts";
 import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
-import type { PasswordHasher } from "../../users/password.ts";
 import { User } from "../../users/user-entity.ts";
 import { Session } from "./session-entity.ts";
 import type { SigningKeys } from "./signing-keys.ts";
@@ -21,17 +19,13 @@ export interface IssuedToken {
   readonly user: { readonly id: string; readonly email: string; readonly role: string };
 }
 
-export interface IssueTokenParts {
-  readonly storage: Storage;
-  readonly passwordHasher: PasswordHasher;
+export interface IssueTokenParts extends LoginParts {
   readonly signingKeys: SigningKeys;
   readonly issuer: string;
   readonly audience: string;
 }
 
-export interface PasswordLogin {
-  readonly email: string;
-  readonly password: string;
+export interface PasswordLogin extends AskedLogin {
   /** Empty: the user's only one. */
   readonly organizationId: string;
 }
@@ -40,7 +34,8 @@ export interface PasswordLogin {
  * Logs a person in by email and password, and issues an access token (RFC 9068). What is wrong besides the
  * email and the password is told only to whoever knew the password.
  *
- * @throws AuthError LOGIN_FAILED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED, ORGANIZATION_SUSPENDED
+ * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED,
+ * ORGANIZATION_SUSPENDED
  */
 export async function issueToken(
   parts: IssueTokenParts,
@@ -48,7 +43,7 @@ export async function issueToken(
   triesLeft = 1,
 ): Promise<IssuedToken> {
   const { storage, passwordHasher } = parts;
-  const login = await logIn(parts, asked.email, asked.password);
+  const login = await logIn(parts, asked);
   const { userId } = login;
   const { organizationId, role } = chooseOrganization(login.memberships, asked.organizationId);
 

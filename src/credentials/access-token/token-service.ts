@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   type IssueTokenRequest,
   type IssueTokenResponse,
@@ -14,7 +14,9 @@ import { type IssueTokenParts, issueToken } from "./issue-token.ts";
 import type { ReadTokenParts } from "./read-token.ts";
 import { revokeToken } from "./revoke-token.ts";
 
-export type TokenServiceParts = IssueTokenParts & ReadTokenParts;
+export interface TokenServiceParts extends IssueTokenParts, ReadTokenParts {
+  readonly peerAddressOf: (context: HandlerContext) => string;
+}
 
 export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
   readonly #parts: TokenServiceParts;
@@ -23,9 +25,11 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
     this.#parts = parts;
   }
 
-  async issueToken(request: IssueTokenRequest): Promise<IssueTokenResponse> {
+  async issueToken(request: IssueTokenRequest, context: HandlerContext): Promise<IssueTokenResponse> {
     const { email = "", password = "" } = request.grant.value ?? {};
-    const issued = await issueToken(this.#parts, { email, password, organizationId: request.organizationId });
+    const { organizationId } = request;
+    const peerAddress = this.#parts.peerAddressOf(context);
+    const issued = await issueToken(this.#parts, { email, password, organizationId, peerAddress });
     return create(IssueTokenResponseSchema, {
       accessToken: issued.accessToken,
       tokenType: "Bearer",

@@ -212,8 +212,11 @@ export const TokenService: GenService<{
    * Issues an access token: a JWT (RFC 9068) that lasts 24 hours.
    *
    * An unknown email, a wrong password and a disabled user get the same answer after the same work:
-   * `unauthenticated` with LOGIN_FAILED. Where too many logins wait for their password to be checked,
-   * the answer is `resource_exhausted` with PASSWORD_HASHING_BUSY: try again later.
+   * `unauthenticated` with LOGIN_FAILED. So does the right password while too many have failed for the email,
+   * unless it comes from where the user has logged in before. Where too many have failed from one address, the
+   * answer is `resource_exhausted` with LOGIN_THROTTLED, and RetryInfo says when to come again. Where too many
+   * logins wait for their password to be checked, it is `resource_exhausted` with PASSWORD_HASHING_BUSY: try
+   * again later.
    * This is a first-party login, not the password grant of OAuth.
    *
    * @generated from rpc latchkey.v1.TokenService.IssueToken

@@ -558,8 +558,9 @@ export const UserService: GenService<{
    * Changes a person's own password, with the current one as the proof. All their sessions end, unless the call
    * keeps them.
    *
-   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever the cause. What is wrong with the new
-   * password besides its length is told only to whoever knew the current one.
+   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever the cause, and counted
+   * with logins. What is wrong with the new password besides its length is told only to whoever knew the
+   * current one.
    *
    * @generated from rpc latchkey.v1.UserService.ChangePassword
    */

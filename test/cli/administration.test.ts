@@ -135,7 +135,6 @@ describe("latchkey service-key", { concurrency: 3 }, () => {
     );
     const use = (internalKey: string) =>
       reasonOf(service.client(AuthenticationService, { "x-internal-key": internalKey }).whoAmI({}));
-    assert.equal(await use(secret), undefined);
     assert.deepEqual(await asks("get", id), { serviceKey });
     assert.deepEqual(
       (await operator.lists(["service-key", "list"])).find((one) => one.id === id),
@@ -150,6 +149,8 @@ describe("latchkey service-key", { concurrency: 3 }, () => {
     const { expireTime: _, ...unbound } = serviceKey;
     assert.deepEqual(updated.serviceKey, { ...unbound, allowedCidrs: [], permissions: ["auth.*"] });
 
+    // From here on its last use may be told at any time.
+    assert.equal(await use(secret), undefined);
     const { secret: second } = await asks("rotate", id, "--overlap", "1h");
     assert.deepEqual([await use(secret), await use(second)], [undefined, undefined]);
     await asks("cancel-rotation", id);

@@ -56,6 +56,11 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
   });
   options.routes(router);
   const encodings = acceptCompression.map(({ name }) => name);
+  const streams = new Set(
+    router.handlers
+      .filter(({ method }) => method.methodKind !== "unary")
+      .map(({ requestPath }) => requestPath),
+  );
   const methods = new Map(
     router.handlers.map((handler) => [handler.requestPath, createWireHandler(handler, encodings)]),
   );
@@ -90,7 +95,9 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
     }
     const answer = method === undefined ? unknownMethod(call, format) : await method(call, request, format);
     const accept = call.header.get("accept") ?? "";
-    const told = format?.protocol === "grpc" ? await trailersOnly(note(answer)) : note(answer);
+    // The begin of a stream is told by its headers, whatever comes of it.
+    const isOne = format?.protocol === "grpc" && !streams.has(path);
+    const told = isOne ? await trailersOnly(note(answer)) : note(answer);
     await send(textAnswer(told, accept, format?.isText ?? false), response);
   };
 }

@@ -1,7 +1,7 @@
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 
 /**
- * Tells the status of a gRPC call that has no message in its first headers, which end the stream: gRPC's
+ * Tells the status of a unary call of gRPC that has no message in its first headers, which end the stream: gRPC's
  * "Trailers-Only" (grpc/grpc, doc/PROTOCOL-HTTP2.md). A client takes any other headers for the begin of an answer,
  * and does not try again what `unavailable` asks it to (gRFC A6, "When retries are valid").
  */

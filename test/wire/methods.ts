@@ -193,6 +193,7 @@ async function goodBodies(
       email: forgetful.email,
       currentPassword: forgetful.password,
       newPassword: `${forgetful.password} too`,
+      keepSessions: true,
     },
     CreateRole: { organizationId, name: "new", permissions, idempotencyKey },
     ListRoles: { organizationId, ...firstPage },

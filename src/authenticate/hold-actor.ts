@@ -14,6 +14,9 @@ import type { Decision } from "./decision.ts";
 /** The unit of work may have read them before: only what is locked counts. */
 const HELD = { lockMode: LockMode.PESSIMISTIC_READ, refresh: true } as const;
 
+/** The condition on what may have an end. It is the time now that counts, not that of the transaction. */
+const notOver = () => ({ $or: [{ expireTime: null }, { expireTime: { $gt: raw("clock_timestamp()") } }] });
+
 /** What whoever a decision is about holds now. */
 type Rights = Pick<Decision, "grants" | "permissions">;
 
@@ -46,7 +49,11 @@ export async function holdActor(em: EntityManager, actor: Actor): Promise<void> 
 export async function holdOwner(em: EntityManager, { decision }: Actor): Promise<Rights> {
   const { principal, owner } = decision;
   if ("serviceKeyId" in owner) {
-    const key = await em.findOne(ServiceKey, { id: owner.serviceKeyId, revokeTime: null }, HELD);
+    const key = await em.findOne(
+      ServiceKey,
+      { id: owner.serviceKeyId, revokeTime: null, ...notOver() },
+      HELD,
+    );
     if (key === null) {
       throw new AuthError(principal.type === "api_key" ? "API_KEY_CREATOR_INACTIVE" : "SERVICE_KEY_REVOKED");
     }
@@ -77,9 +84,8 @@ async function holdCredential(
   em: EntityManager,
   { principal, credential, secretId }: Decision,
 ): Promise<void> {
-  const isLive = { $or: [{ expireTime: null }, { expireTime: { $gt: raw("clock_timestamp()") } }] };
   if (credential.type === "access_token") {
-    const session = { id: credential.id, revokeTime: null, ...isLive };
+    const session = { id: credential.id, revokeTime: null, ...notOver() };
     if ((await em.findOne(Session, session, HELD)) === null) {
       throw new AuthError("TOKEN_REVOKED");
     }
@@ -87,12 +93,12 @@ async function holdCredential(
   }
   const lookupId = secretId ?? "";
   if (principal.type === "service") {
-    if ((await em.findOne(ServiceKeySlot, { lookupId, ...isLive }, HELD)) === null) {
+    if ((await em.findOne(ServiceKeySlot, { lookupId, ...notOver() }, HELD)) === null) {
       throw new AuthError("SERVICE_KEY_ROTATED");
     }
     return;
   }
-  const slot = await em.findOne(ApiKeySlot, { lookupId, ...isLive }, HELD);
+  const slot = await em.findOne(ApiKeySlot, { lookupId, ...notOver() }, HELD);
   if (slot === null && !(await hasForeignSecret(em, principal.id))) {
     throw new AuthError("API_KEY_ROTATED");
   }
@@ -119,7 +125,7 @@ async function holdPlatformRole(em: EntityManager, decision: Decision): Promise<
 
 async function holdApiKey(em: EntityManager, decision: Decision, ownerRights: Rights): Promise<Rights> {
   const { principal, owner } = decision;
-  const key = await em.findOne(ApiKey, { id: principal.id, revokeTime: null }, HELD);
+  const key = await em.findOne(ApiKey, { id: principal.id, revokeTime: null, ...notOver() }, HELD);
   if (key === null) {
     throw new AuthError("API_KEY_REVOKED");
   }

@@ -32,13 +32,23 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
     const asksNothing =
       rule.kind === "public" ||
       rule.kind === "possession" ||
-      (rule.kind === "permission" && rule.caller && parts.callers === "any");
+      (rule.kind === "permission" && rule.caller && parts.callers === "any") ||
+      (!request.stream && carriesProof(rule, request.method.input, request.message));
     if (!asksNothing) {
       const subject = request.stream ? NOBODY : subjectOf(request.method.input, request.message);
       request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
     }
     return await next(request);
   };
+}
+
+/** Whether the message has a credential in a field where that is all the proof that its method asks for. */
+function carriesProof(rule: AccessRule, schema: DescMessage, message: Message): boolean {
+  if (rule.kind !== "permission" || rule.possessionFields.length === 0) {
+    return false;
+  }
+  const view = reflect(schema, message);
+  return schema.fields.some((field) => rule.possessionFields.includes(field.name) && view.isSet(field));
 }
 
 async function admit(

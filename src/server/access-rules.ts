@@ -5,8 +5,14 @@ import { access, PermissionScope } from "../gen/latchkey/v1/access_pb.ts";
 /** Who may call a method. */
 export type AccessRule =
   | { readonly kind: "public" | "authenticated" | "possession" }
-  /** `caller`: a service that asks about somebody else's credential. */
-  | { readonly kind: "permission"; readonly caller: boolean; readonly permission: PermissionRule };
+  | {
+      readonly kind: "permission";
+      readonly permission: PermissionRule;
+      /** A service that asks about somebody else's credential. */
+      readonly caller: boolean;
+      /** Where one of these fields of the message is set, holding what it carries is the proof. */
+      readonly possessionFields: readonly string[];
+    };
 
 /** Services whose contracts are published by others, and so cannot declare a rule of ours. */
 const PUBLISHED: Readonly<Record<string, AccessRule>> = {
@@ -35,10 +41,17 @@ export function accessRuleOf(method: DescMethod): AccessRule {
       }
       break;
     case "permission": {
-      const { name, scope, platformName, self, caller } = rule.value;
+      const { name, scope, platformName, self, caller, possessionFields } = rule.value;
+      const unknown = possessionFields.filter((field) =>
+        method.input.fields.every((one) => one.name !== field),
+      );
+      if (unknown.length > 0) {
+        throw new Error(`${method.parent.typeName}/${method.name} has no field ${unknown.join(", ")}`);
+      }
       if (name !== "" && scope !== PermissionScope.UNSPECIFIED) {
         const reach = scope === PermissionScope.PLATFORM ? "platform" : "organization";
-        return { kind: "permission", caller, permission: { name, scope: reach, platformName, self } };
+        const permission = { name, scope: reach, platformName, self } as const;
+        return { kind: "permission", permission, caller, possessionFields };
       }
       break;
     }

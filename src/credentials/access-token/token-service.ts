@@ -10,11 +10,11 @@ import {
   RevokeTokenResponseSchema,
   type TokenService,
 } from "../../gen/latchkey/v1/token_pb.ts";
-import { type IssueTokenParts, issueToken } from "./issue-token.ts";
+import { grantByPassword, type PasswordGrantParts } from "./password-grant.ts";
 import type { ReadTokenParts } from "./read-token.ts";
 import { revokeToken } from "./revoke-token.ts";
 
-export interface TokenServiceParts extends IssueTokenParts, ReadTokenParts {
+export interface TokenServiceParts extends PasswordGrantParts, ReadTokenParts {
   readonly peerAddressOf: (context: HandlerContext) => string;
 }
 
@@ -29,7 +29,7 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
     const { email = "", password = "" } = request.grant.value ?? {};
     const { organizationId } = request;
     const peerAddress = this.#parts.peerAddressOf(context);
-    const issued = await issueToken(this.#parts, { email, password, organizationId, peerAddress });
+    const issued = await grantByPassword(this.#parts, { email, password, organizationId, peerAddress });
     return create(IssueTokenResponseSchema, {
       accessToken: issued.accessToken,
       tokenType: "Bearer",

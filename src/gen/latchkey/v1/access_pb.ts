@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/access.proto.
  */
 export const file_latchkey_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS9hY2Nlc3MucHJvdG8SC2xhdGNoa2V5LnYxIosBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASFwoNYXV0aGVudGljYXRlZBgCIAEoCEgAEhQKCnBvc3Nlc3Npb24YAyABKAhIABIxCgpwZXJtaXNzaW9uGAQgASgLMhsubGF0Y2hrZXkudjEuUGVybWlzc2lvblJ1bGVIAEINCgRydWxlEgW6SAIIASKAAQoOUGVybWlzc2lvblJ1bGUSDAoEbmFtZRgBIAEoCRIrCgVzY29wZRgCIAEoDjIcLmxhdGNoa2V5LnYxLlBlcm1pc3Npb25TY29wZRIVCg1wbGF0Zm9ybV9uYW1lGAMgASgJEgwKBHNlbGYYBCABKAgSDgoGY2FsbGVyGAUgASgIKnUKD1Blcm1pc3Npb25TY29wZRIgChxQRVJNSVNTSU9OX1NDT1BFX1VOU1BFQ0lGSUVEEAASIQodUEVSTUlTU0lPTl9TQ09QRV9PUkdBTklaQVRJT04QARIdChlQRVJNSVNTSU9OX1NDT1BFX1BMQVRGT1JNEAI6TQoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY3ogDIAEoCzITLmxhdGNoa2V5LnYxLkFjY2Vzc1IGYWNjZXNzYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_descriptor]);
+  fileDesc("ChhsYXRjaGtleS92MS9hY2Nlc3MucHJvdG8SC2xhdGNoa2V5LnYxIosBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASFwoNYXV0aGVudGljYXRlZBgCIAEoCEgAEhQKCnBvc3Nlc3Npb24YAyABKAhIABIxCgpwZXJtaXNzaW9uGAQgASgLMhsubGF0Y2hrZXkudjEuUGVybWlzc2lvblJ1bGVIAEINCgRydWxlEgW6SAIIASKbAQoOUGVybWlzc2lvblJ1bGUSDAoEbmFtZRgBIAEoCRIrCgVzY29wZRgCIAEoDjIcLmxhdGNoa2V5LnYxLlBlcm1pc3Npb25TY29wZRIVCg1wbGF0Zm9ybV9uYW1lGAMgASgJEgwKBHNlbGYYBCABKAgSDgoGY2FsbGVyGAUgASgIEhkKEXBvc3Nlc3Npb25fZmllbGRzGAYgAygJKnUKD1Blcm1pc3Npb25TY29wZRIgChxQRVJNSVNTSU9OX1NDT1BFX1VOU1BFQ0lGSUVEEAASIQodUEVSTUlTU0lPTl9TQ09QRV9PUkdBTklaQVRJT04QARIdChlQRVJNSVNTSU9OX1NDT1BFX1BMQVRGT1JNEAI6TQoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY3ogDIAEoCzITLmxhdGNoa2V5LnYxLkFjY2Vzc1IGYWNjZXNzYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_descriptor]);
 
 /**
  * Who may call a method: exactly one rule.
@@ -110,6 +110,14 @@ export type PermissionRule = Message<"latchkey.v1.PermissionRule"> & {
    * @generated from field: bool caller = 5;
    */
   caller: boolean;
+
+  /**
+   * Fields of the message that carry a credential, by name: where one of them is set, holding it is the proof,
+   * and nothing else is asked.
+   *
+   * @generated from field: repeated string possession_fields = 6;
+   */
+  possessionFields: string[];
 };
 
 /**

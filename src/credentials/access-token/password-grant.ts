@@ -1,29 +1,16 @@
 import { LockMode } from "@mikro-orm/core";
-import { SignJWT } from "jose";
-import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { v7 as uuidv7 } from "uuid";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { type AskedLogin, type LoginMembership, type LoginParts, logIn } from "../../users/login.ts";
 import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
 import { User } from "../../users/user-entity.ts";
 import { Session } from "./session-entity.ts";
-import type { SigningKeys } from "./signing-keys.ts";
+import { type IssuedToken, type SignTokenParts, signToken } from "./sign-token.ts";
 
 const LIFETIME_SECONDS = 24 * 60 * 60;
-/** RFC 9068 section 2.2 asks for a client; people log in to Latchkey itself. */
-const CLIENT_ID = "latchkey";
 
-export interface IssuedToken {
-  readonly accessToken: string;
-  readonly expireTime: Date;
-  readonly user: { readonly id: string; readonly email: string; readonly role: string };
-}
-
-export interface IssueTokenParts extends LoginParts {
-  readonly signingKeys: SigningKeys;
-  readonly issuer: string;
-  readonly audience: string;
-}
+export interface PasswordGrantParts extends LoginParts, SignTokenParts {}
 
 export interface PasswordLogin extends AskedLogin {
   /** Empty: the user's only one. */
@@ -37,8 +24,8 @@ export interface PasswordLogin extends AskedLogin {
  * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED,
  * ORGANIZATION_SUSPENDED
  */
-export async function issueToken(
-  parts: IssueTokenParts,
+export async function grantByPassword(
+  parts: PasswordGrantParts,
   asked: PasswordLogin,
   triesLeft = 1,
 ): Promise<IssuedToken> {
@@ -83,23 +70,19 @@ export async function issueToken(
     if (triesLeft === 0) {
       throw new AuthError("LOGIN_FAILED");
     }
-    return await issueToken(parts, asked, triesLeft - 1);
+    return await grantByPassword(parts, asked, triesLeft - 1);
   }
 
-  const accessToken = await new SignJWT({ sid: session.id, org: organizationId, role, client_id: CLIENT_ID })
-    .setProtectedHeader({
-      alg: parts.signingKeys.current.algorithm,
-      typ: "at+jwt",
-      kid: parts.signingKeys.current.kid,
-    })
-    .setIssuer(parts.issuer)
-    .setAudience(parts.audience)
-    .setSubject(userId)
-    .setJti(uuidv4())
-    .setIssuedAt(session.createTime)
-    .setExpirationTime(session.expireTime)
-    .sign(parts.signingKeys.current.privateKey);
-  return { accessToken, expireTime: session.expireTime, user: { id: userId, email: login.email, role } };
+  const { createTime: issueTime, expireTime } = session;
+  const accessToken = await signToken(parts, {
+    subject: userId,
+    sessionId: session.id,
+    organizationId,
+    role,
+    issueTime,
+    expireTime,
+  });
+  return { accessToken, expireTime, user: { id: userId, email: login.email, role } };
 }
 
 function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {

@@ -47,13 +47,13 @@ interface RefreshState {
   suspended: boolean;
   revoked: boolean;
   ended: boolean;
-  expire_time: Date;
-  idle_expire_time: Date;
+  /** Seconds since 1970, as all times here. */
+  expire_time: number;
+  idle_expire_time: number;
   refresh_count: number;
   used: boolean;
   is_retry: boolean;
   sealed_successor: Buffer | null;
-  /** Seconds since 1970. */
   now: number;
 }
 
@@ -63,7 +63,8 @@ const STATE = `
     o.suspend_time is not null as suspended,
     s.revoke_time is not null as revoked,
     least(s.expire_time, s.idle_expire_time) <= clock_timestamp() as ended,
-    s.expire_time, s.idle_expire_time, s.refresh_count,
+    extract(epoch from s.expire_time)::float8 as expire_time,
+    extract(epoch from s.idle_expire_time)::float8 as idle_expire_time, s.refresh_count,
     t.use_time is not null as used,
     t.sealed_successor is not null and t.use_time + ${RETRY} > clock_timestamp() as is_retry,
     t.sealed_successor,
@@ -145,10 +146,11 @@ async function refresh(
   }
   // Whole seconds, like the token's claims.
   const seconds = Math.floor(state.now);
-  const moment = { sessionId, issueTime: new Date(seconds * 1000), expireTime: state.expire_time };
+  const expireTime = dateOf(state.expire_time);
+  const moment = { sessionId, issueTime: dateOf(seconds), expireTime };
   if (state.used && state.sealed_successor !== null) {
     const refreshToken = openSuccessor(asked.refreshToken, state.sealed_successor);
-    const refreshTokenExpireTime = state.idle_expire_time;
+    const refreshTokenExpireTime = dateOf(state.idle_expire_time);
     return {
       result: { moment: { ...moment, refreshToken, refreshTokenExpireTime }, state },
       unchanged: true,
@@ -157,8 +159,7 @@ async function refresh(
   if (state.refresh_count >= MOST_REFRESHES) {
     throw new AuthError("REFRESH_TOKEN_EXPIRED");
   }
-  const idleEnd = Math.min((seconds + IDLE_SECONDS) * 1000, state.expire_time.getTime());
-  const refreshTokenExpireTime = new Date(idleEnd);
+  const refreshTokenExpireTime = dateOf(Math.min(seconds + IDLE_SECONDS, state.expire_time));
   const refreshToken = await rotate(em, keyHasher, { lookupId, sessionId, text: asked.refreshToken });
   await em.execute(
     `update sessions set refresh_time = clock_timestamp(), refresh_count = refresh_count + 1, idle_expire_time = ?
@@ -194,4 +195,8 @@ async function forgetSuccessors(em: EntityManager, sessionId: string): Promise<v
     "update refresh_tokens set sealed_successor = null where session_id = ? and sealed_successor is not null",
     [sessionId],
   );
+}
+
+function dateOf(seconds: number): Date {
+  return new Date(seconds * 1000);
 }

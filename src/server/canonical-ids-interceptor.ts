@@ -30,7 +30,8 @@ function isId(field: DescField): boolean {
 function lowerCase(message: Message, schema: DescMessage, fields: readonly DescField[]): void {
   const view = reflect(schema, message);
   for (const field of fields) {
-    const value: unknown = view.get(field);
+    // To set one of a oneof would choose it.
+    const value: unknown = view.isSet(field) ? view.get(field) : undefined;
     if (typeof value === "string") {
       view.set(field, value.toLowerCase());
     }

@@ -1,21 +1,42 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Actor } from "../../authenticate/actor.ts";
+import { AuthError } from "../../errors.ts";
 import {
   type IssueTokenRequest,
   type IssueTokenResponse,
   IssueTokenResponseSchema,
+  type ListSessionsRequest,
+  type ListSessionsResponse,
+  ListSessionsResponseSchema,
   type RevokeTokenRequest,
   type RevokeTokenResponse,
   RevokeTokenResponseSchema,
+  SessionKind,
+  type Session as SessionMessage,
+  SessionSchema,
   type TokenService,
 } from "../../gen/latchkey/v1/token_pb.ts";
+import type { Pager } from "../../storage/page.ts";
+import type { HeaderField } from "../credential-headers.ts";
+import { type BrowserSessions, CLEARED_COOKIE, refreshCookie } from "./browser-session.ts";
+import { listSessions } from "./list-sessions.ts";
 import { grantByPassword, type PasswordGrantParts } from "./password-grant.ts";
 import type { ReadTokenParts } from "./read-token.ts";
+import { grantByRefreshToken } from "./refresh-grant.ts";
+import { findRefreshToken } from "./refresh-token.ts";
+import { revokeSession, revokeSessionsOf } from "./revoke-session.ts";
 import { revokeToken } from "./revoke-token.ts";
+import type { Session } from "./session-entity.ts";
+import type { IssuedToken } from "./sign-token.ts";
 
 export interface TokenServiceParts extends PasswordGrantParts, ReadTokenParts {
+  readonly pager: Pager;
+  readonly browserSessions: BrowserSessions;
+  readonly actorOf: (context: HandlerContext) => Actor;
   readonly peerAddressOf: (context: HandlerContext) => string;
+  readonly rawHeadersOf: (context: HandlerContext) => readonly HeaderField[];
 }
 
 export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
@@ -26,20 +47,117 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
   }
 
   async issueToken(request: IssueTokenRequest, context: HandlerContext): Promise<IssueTokenResponse> {
-    const { email = "", password = "" } = request.grant.value ?? {};
-    const { organizationId } = request;
-    const peerAddress = this.#parts.peerAddressOf(context);
-    const issued = await grantByPassword(this.#parts, { email, password, organizationId, peerAddress });
+    const { browserSession } = request;
+    if (browserSession) {
+      this.#parts.browserSessions.requireOrigin(this.#parts.rawHeadersOf(context));
+    }
+    const { accessToken, expireTime, refresh, user } = await this.#issue(request, context);
+    if (browserSession && refresh !== undefined) {
+      context.responseHeader.append("set-cookie", refreshCookie(refresh));
+    }
     return create(IssueTokenResponseSchema, {
-      accessToken: issued.accessToken,
+      accessToken,
       tokenType: "Bearer",
-      expireTime: timestampFromDate(issued.expireTime),
-      user: issued.user,
+      expireTime: timestampFromDate(expireTime),
+      ...(refresh && {
+        refreshToken: browserSession ? "" : refresh.token,
+        refreshTokenExpireTime: timestampFromDate(refresh.expireTime),
+      }),
+      user,
     });
   }
 
-  async revokeToken(request: RevokeTokenRequest): Promise<RevokeTokenResponse> {
-    await revokeToken(this.#parts, request.target.value ?? "");
+  async #issue(request: IssueTokenRequest, context: HandlerContext): Promise<IssuedToken> {
+    const { grant, organizationId, browserSession: browser } = request;
+    switch (grant.case) {
+      case "password": {
+        const peerAddress = this.#parts.peerAddressOf(context);
+        return await grantByPassword(this.#parts, { ...grant.value, organizationId, browser, peerAddress });
+      }
+      case "refreshToken": {
+        const refreshToken = this.#refreshTokenOf(grant.value.refreshToken, browser, context);
+        return await grantByRefreshToken(this.#parts, { refreshToken, organizationId, browser });
+      }
+      default:
+        throw new AuthError("REQUEST_INVALID");
+    }
+  }
+
+  #refreshTokenOf(sent: string, browser: boolean, context: HandlerContext): string {
+    if (browser !== (sent === "")) {
+      throw new AuthError("REQUEST_INVALID", {
+        message: "Send a refresh token, or with browser_session none: it is in the cookie.",
+      });
+    }
+    return browser ? this.#parts.browserSessions.readCookie(this.#parts.rawHeadersOf(context)) : sent;
+  }
+
+  async revokeToken(request: RevokeTokenRequest, context: HandlerContext): Promise<RevokeTokenResponse> {
+    const cookie = this.#parts.browserSessions.readCookie(this.#parts.rawHeadersOf(context));
+    const ended = await this.#revoke(request, cookie, context);
+    if (cookie !== "" && (await this.#isOf(ended, cookie))) {
+      context.responseHeader.append("set-cookie", CLEARED_COOKIE);
+    }
     return create(RevokeTokenResponseSchema);
   }
+
+  async #revoke(
+    { target, organizationId }: RevokeTokenRequest,
+    cookie: string,
+    context: HandlerContext,
+  ): Promise<readonly string[]> {
+    const { storage } = this.#parts;
+    switch (target.case) {
+      case "sessionId": {
+        const asked = { id: target.value, organizationId };
+        return await revokeSession(storage, this.#parts.actorOf(context), asked);
+      }
+      case "userId": {
+        const asked = { userId: target.value, organizationId };
+        return await revokeSessionsOf(storage, this.#parts.actorOf(context), asked);
+      }
+      case "browserSession":
+        this.#parts.browserSessions.requireOrigin(this.#parts.rawHeadersOf(context));
+        requireNoOrganization(organizationId);
+        return await revokeToken(this.#parts, cookie);
+      default:
+        requireNoOrganization(organizationId);
+        return await revokeToken(this.#parts, target.value ?? "");
+    }
+  }
+
+  async #isOf(sessionIds: readonly string[], refreshToken: string): Promise<boolean> {
+    const known = await findRefreshToken(this.#parts, refreshToken);
+    return known === undefined || sessionIds.includes(known.sessionId);
+  }
+
+  async listSessions(request: ListSessionsRequest, context: HandlerContext): Promise<ListSessionsResponse> {
+    const page = await listSessions(this.#parts, this.#parts.actorOf(context), request);
+    return create(ListSessionsResponseSchema, {
+      sessions: page.rows.map(sessionMessage),
+      nextPageToken: page.nextPageToken,
+    });
+  }
+}
+
+/** A token has its session, wherever that is. */
+function requireNoOrganization(organizationId: string): void {
+  if (organizationId !== "") {
+    throw new AuthError("REQUEST_INVALID", { message: "organization_id goes with session_id and user_id." });
+  }
+}
+
+function sessionMessage(session: Session): SessionMessage {
+  const { id, userId, organizationId, clientAddress } = session;
+  return create(SessionSchema, {
+    id,
+    userId,
+    organizationId,
+    kind: session.browser ? SessionKind.BROWSER : SessionKind.LOGIN,
+    createTime: timestampFromDate(session.createTime),
+    ...(session.refreshTime && { refreshTime: timestampFromDate(session.refreshTime) }),
+    expireTime: timestampFromDate(session.expireTime),
+    ...(session.idleExpireTime && { idleExpireTime: timestampFromDate(session.idleExpireTime) }),
+    clientAddress,
+  });
 }

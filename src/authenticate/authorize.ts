@@ -54,7 +54,9 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
     }
     return { decision, organizationId: named };
   }
-  const aboutThemselves = rule.self && principal.type === "user" && subject.id === principal.id;
+  // A service that acts on somebody's behalf is not that person: it needs the permission.
+  const isThemselves = principal.type === "user" && decision.parentKey === undefined;
+  const aboutThemselves = rule.self && isThemselves && subject.id === principal.id;
   require(holds || aboutThemselves, rule);
   // A person of the platform finds a thing by its id wherever it is. A service said where to look.
   const everywhere = forPlatform && principal.type === "user" && !subject.namesOrganization;

@@ -48,6 +48,7 @@ function identityOf(session: SessionState, trace: Trace): Identity {
     },
     credential: { id: session.id, type: "access_token", expireTime: session.expireTime },
     organization: session.organization,
+    parentKey: undefined,
     owner: { userId: user.id },
     grants: role.permissions,
     permissions: byRole.union(byPlatformRole),

@@ -21,6 +21,7 @@ const WITHOUT_ENTITY = [
   "login_counters",
   "login_sources",
   "rate_limit_replicas",
+  "refresh_tokens",
 ];
 
 let migrated: DatabaseConnection;

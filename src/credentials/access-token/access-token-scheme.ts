@@ -1,11 +1,10 @@
 import type { Identity } from "../../authenticate/decision.ts";
-import type { SessionState } from "../../authenticate/live-state.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
 import { requireCallersOwn } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
-import { type ReadTokenParts, readToken } from "./read-token.ts";
+import { type ReadToken, type ReadTokenParts, readToken } from "./read-token.ts";
 
 /** `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is. */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
@@ -16,14 +15,14 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
         return undefined;
       }
       trace.check("token", () => "its form, its signature, its claims and its session");
-      const session = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
-      requireCallersOwn(session.organization, context);
-      return identityOf(session, trace);
+      const token = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
+      requireCallersOwn(token.session.organization, context);
+      return identityOf(token, trace);
     },
   };
 }
 
-function identityOf(session: SessionState, trace: Trace): Identity {
+function identityOf({ claims, session }: ReadToken, trace: Trace): Identity {
   trace.check("user", () => "a member who is not disabled");
   if (!session.user.active) {
     throw new AuthError("USER_DISABLED");
@@ -46,7 +45,11 @@ function identityOf(session: SessionState, trace: Trace): Identity {
       email: user.email,
       role: role.name,
     },
-    credential: { id: session.id, type: "access_token", expireTime: session.expireTime },
+    credential: {
+      id: session.id,
+      type: "access_token",
+      expireTime: new Date(Math.min(claims.expireMillis, session.expireTime.getTime())),
+    },
     organization: session.organization,
     parentKey: undefined,
     owner: { userId: user.id },

@@ -1,10 +1,16 @@
 import type { LiveState, SessionState } from "../../authenticate/live-state.ts";
 import { AuthError } from "../../errors.ts";
-import { outlineToken, type TokenVerifier, verificationKey } from "./verify-token.ts";
+import { outlineToken, type TokenClaims, type TokenVerifier, verificationKey } from "./verify-token.ts";
 
 export interface ReadTokenParts {
   readonly liveState: LiveState;
   readonly tokenVerifier: TokenVerifier;
+}
+
+/** A token that is one of ours. */
+export interface ReadToken {
+  readonly claims: TokenClaims;
+  readonly session: SessionState;
 }
 
 /**
@@ -17,7 +23,7 @@ export async function readToken(
   { liveState, tokenVerifier }: ReadTokenParts,
   text: string,
   audience: string | undefined,
-): Promise<SessionState> {
+): Promise<ReadToken> {
   const outline = outlineToken(text);
   if (outline === undefined) {
     throw new AuthError("TOKEN_INVALID");
@@ -39,5 +45,5 @@ export async function readToken(
   if (signingKey.revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }
-  return session;
+  return { claims, session };
 }

@@ -13,15 +13,16 @@ export async function revokeToken(
   parts: ReadTokenParts & { readonly storage: Storage },
   token: string,
 ): Promise<void> {
-  const session = await readToken(parts, token, undefined).catch((error: unknown) => {
+  const read = await readToken(parts, token, undefined).catch((error: unknown) => {
     if (error instanceof AuthError) {
       return undefined;
     }
     throw error;
   });
-  if (session === undefined) {
+  if (read === undefined) {
     return;
   }
+  const { session } = read;
   const author = { type: "user", id: session.user.id } as const;
   await mutate(parts.storage, author, async (em) => {
     const ended = await em.nativeUpdate(

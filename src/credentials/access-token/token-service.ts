@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { AuthError } from "../../errors.ts";
 import {
   type IssueTokenRequest,
   type IssueTokenResponse,
@@ -13,6 +14,7 @@ import {
 import { grantByPassword, type PasswordGrantParts } from "./password-grant.ts";
 import type { ReadTokenParts } from "./read-token.ts";
 import { revokeToken } from "./revoke-token.ts";
+import type { IssuedToken } from "./sign-token.ts";
 
 export interface TokenServiceParts extends PasswordGrantParts, ReadTokenParts {
   readonly peerAddressOf: (context: HandlerContext) => string;
@@ -26,16 +28,25 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
   }
 
   async issueToken(request: IssueTokenRequest, context: HandlerContext): Promise<IssueTokenResponse> {
-    const { email = "", password = "" } = request.grant.value ?? {};
-    const { organizationId } = request;
-    const peerAddress = this.#parts.peerAddressOf(context);
-    const issued = await grantByPassword(this.#parts, { email, password, organizationId, peerAddress });
+    const issued = await this.#issue(request, context);
     return create(IssueTokenResponseSchema, {
       accessToken: issued.accessToken,
       tokenType: "Bearer",
       expireTime: timestampFromDate(issued.expireTime),
       user: issued.user,
     });
+  }
+
+  async #issue({ grant, organizationId }: IssueTokenRequest, context: HandlerContext): Promise<IssuedToken> {
+    const peerAddress = this.#parts.peerAddressOf(context);
+    switch (grant.case) {
+      case "password": {
+        const { email, password } = grant.value;
+        return await grantByPassword(this.#parts, { email, password, organizationId, peerAddress });
+      }
+      default:
+        throw new AuthError("REQUEST_INVALID");
+    }
   }
 
   async revokeToken(request: RevokeTokenRequest): Promise<RevokeTokenResponse> {

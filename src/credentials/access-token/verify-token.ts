@@ -25,6 +25,8 @@ export interface TokenOutline {
 /** The claims that count. What else a token says (`org`, `role`) informs; live state decides. */
 export interface TokenClaims {
   readonly subject: string;
+  /** In milliseconds, by the clock of whoever issued it. */
+  readonly expireMillis: number;
 }
 
 export interface TokenVerifier {
@@ -59,7 +61,7 @@ export function createTokenVerifier(options: {
         if (typeof payload.jti !== "string" || payload.jti === "") {
           throw new AuthError("TOKEN_INVALID");
         }
-        return { subject: payload.sub ?? "" };
+        return { subject: payload.sub ?? "", expireMillis: (payload.exp ?? 0) * 1000 };
       } catch (error) {
         throw refusalOf(error);
       }

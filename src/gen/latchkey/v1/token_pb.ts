@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/token.proto.
  */
 export const file_latchkey_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEieQoRSXNzdWVUb2tlblJlcXVlc3QSLgoIcGFzc3dvcmQYASABKAsyGi5sYXRjaGtleS52MS5QYXNzd29yZEdyYW50SAASJAoPb3JnYW5pemF0aW9uX2lkGAUgASgJQgu6SAjYAQFyA7ABAUIOCgVncmFudBIFukgCCAEiVgoNUGFzc3dvcmRHcmFudBIkCgVlbWFpbBgBIAEoCUIVukgSchAowAIyC15bXlxwe0N9XSskEh8KCHBhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIIpUBChJJc3N1ZVRva2VuUmVzcG9uc2USFAoMYWNjZXNzX3Rva2VuGAEgASgJEhIKCnRva2VuX3R5cGUYAiABKAkSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKBHVzZXIYBSABKAsyFi5sYXRjaGtleS52MS5Ub2tlblVzZXIiNAoJVG9rZW5Vc2VyEgoKAmlkGAEgASgJEg0KBWVtYWlsGAIgASgJEgwKBHJvbGUYAyABKAkiQgoSUmV2b2tlVG9rZW5SZXF1ZXN0EhsKBXRva2VuGAEgASgJQgq6SAdyBRABKIAgSABCDwoGdGFyZ2V0EgW6SAIIASIVChNSZXZva2VUb2tlblJlc3BvbnNlMr8BCgxUb2tlblNlcnZpY2USVQoKSXNzdWVUb2tlbhIeLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuSXNzdWVUb2tlblJlc3BvbnNlIgbyxRgCGAESWAoLUmV2b2tlVG9rZW4SHy5sYXRjaGtleS52MS5SZXZva2VUb2tlblJlcXVlc3QaIC5sYXRjaGtleS52MS5SZXZva2VUb2tlblJlc3BvbnNlIgbyxRgCGAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEiywEKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEiQKD29yZ2FuaXphdGlvbl9pZBgFIAEoCUILukgI2AEBcgOwAQESFwoPYnJvd3Nlcl9zZXNzaW9uGAYgASgIQg4KBWdyYW50EgW6SAIIASJWCg1QYXNzd29yZEdyYW50EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHwoIcGFzc3dvcmQYAiABKAlCDbpICnIIEAEYgAIogAgiNAoRUmVmcmVzaFRva2VuR3JhbnQSHwoNcmVmcmVzaF90b2tlbhgBIAEoCUIIukgFcgMogAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJIkIKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZTK/AQoMVG9rZW5TZXJ2aWNlElUKCklzc3VlVG9rZW4SHi5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXNwb25zZSIG8sUYAhgBElgKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * What the token is issued for.
@@ -35,6 +35,14 @@ export type IssueTokenRequest = Message<"latchkey.v1.IssueTokenRequest"> & {
      */
     value: PasswordGrant;
     case: "password";
+  } | {
+    /**
+     * A refresh token of the session that is to go on.
+     *
+     * @generated from field: latchkey.v1.RefreshTokenGrant refresh_token = 2;
+     */
+    value: RefreshTokenGrant;
+    case: "refreshToken";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -44,6 +52,15 @@ export type IssueTokenRequest = Message<"latchkey.v1.IssueTokenRequest"> & {
    * @generated from field: string organization_id = 5;
    */
   organizationId: string;
+
+  /**
+   * The caller is a page in a browser: the refresh token travels in the cookie `__Host-latchkey_refresh`, which no
+   * script can read, and never in a message. The page has to be of the deployment's own origin or of one in
+   * `LATCHKEY_CORS_ORIGINS`, or it is `permission_denied` with ORIGIN_DENIED.
+   *
+   * @generated from field: bool browser_session = 6;
+   */
+  browserSession: boolean;
 };
 
 /**
@@ -82,6 +99,27 @@ export const PasswordGrantSchema: GenMessage<PasswordGrant> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_token, 1);
 
 /**
+ * A refresh token, as an earlier answer gave it.
+ *
+ * @generated from message latchkey.v1.RefreshTokenGrant
+ */
+export type RefreshTokenGrant = Message<"latchkey.v1.RefreshTokenGrant"> & {
+  /**
+   * The refresh token. Empty with `browser_session`: the one that the cookie holds.
+   *
+   * @generated from field: string refresh_token = 1;
+   */
+  refreshToken: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RefreshTokenGrant.
+ * Use `create(RefreshTokenGrantSchema)` to create a new message.
+ */
+export const RefreshTokenGrantSchema: GenMessage<RefreshTokenGrant> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 2);
+
+/**
  * The token issued.
  *
  * @generated from message latchkey.v1.IssueTokenResponse
@@ -109,11 +147,25 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
   expireTime?: Timestamp | undefined;
 
   /**
+   * Gets the next access token: once, within 7 days. Empty where there is none, or where it is in the cookie.
+   *
+   * @generated from field: string refresh_token = 4;
+   */
+  refreshToken: string;
+
+  /**
    * The person it was issued for.
    *
    * @generated from field: latchkey.v1.TokenUser user = 5;
    */
   user?: TokenUser | undefined;
+
+  /**
+   * When the refresh token ends unless it is used before. Not set: there is none.
+   *
+   * @generated from field: google.protobuf.Timestamp refresh_token_expire_time = 6;
+   */
+  refreshTokenExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -121,7 +173,7 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
  * Use `create(IssueTokenResponseSchema)` to create a new message.
  */
 export const IssueTokenResponseSchema: GenMessage<IssueTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 2);
+  messageDesc(file_latchkey_v1_token, 3);
 
 /**
  * The person that a token was issued for.
@@ -156,7 +208,7 @@ export type TokenUser = Message<"latchkey.v1.TokenUser"> & {
  * Use `create(TokenUserSchema)` to create a new message.
  */
 export const TokenUserSchema: GenMessage<TokenUser> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 3);
+  messageDesc(file_latchkey_v1_token, 4);
 
 /**
  * The token to revoke.
@@ -185,7 +237,7 @@ export type RevokeTokenRequest = Message<"latchkey.v1.RevokeTokenRequest"> & {
  * Use `create(RevokeTokenRequestSchema)` to create a new message.
  */
 export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 4);
+  messageDesc(file_latchkey_v1_token, 5);
 
 /**
  * Says that the session has ended.
@@ -200,7 +252,7 @@ export type RevokeTokenResponse = Message<"latchkey.v1.RevokeTokenResponse"> & {
  * Use `create(RevokeTokenResponseSchema)` to create a new message.
  */
 export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 5);
+  messageDesc(file_latchkey_v1_token, 6);
 
 /**
  * Issues and revokes access tokens.

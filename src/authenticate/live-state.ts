@@ -2,6 +2,7 @@ import type { KeyFormat } from "../credentials/imported-key/key-format.ts";
 import type { KeyHashAlgorithm, SaltedAlgorithm } from "../credentials/imported-key/key-hash.ts";
 import type { StoredDigest } from "../credentials/key-digest.ts";
 import { type RateLimit, rateLimitOf } from "../credentials/rate-limit.ts";
+import { LOOKUP_LENGTH } from "../credentials/secret-key.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
@@ -279,7 +280,7 @@ const SESSION = `
     join users u on u.id = t.user_id
     join memberships m on m.organization_id = t.organization_id and m.user_id = t.user_id
     join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-    join organizations o on o.id = t.organization_id) on t.id = $1`;
+    join organizations o on o.id = t.organization_id) on t.id = $1 and t.kind = 'login'`;
 
 const KEY_TOKEN = `
   t.id as session_id, t.expire_time as session_expire_time, t.revoke_time as session_revoke_time,
@@ -431,17 +432,10 @@ interface UserRow {
   role_permissions: string[];
 }
 
-interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow {
+interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow, UserRow {
   id: string | null;
   expire_time: Date;
   revoke_time: Date | null;
-  user_id: string;
-  email: string;
-  platform_role: string | null;
-  display_name: string;
-  user_active: boolean;
-  role_name: string;
-  role_permissions: string[];
 }
 
 export function createLiveState(storage: Storage): LiveState {
@@ -483,10 +477,7 @@ export function createLiveState(storage: Storage): LiveState {
       if (row === undefined) {
         return undefined;
       }
-      const { organization_id, ...rest } = row;
-      const organization =
-        organization_id === null ? undefined : organizationOf({ ...rest, organization_id });
-      return { ...keyState(row), organization };
+      return { ...keyState(row), organization: optionalOrganizationOf(row) };
     },
 
     async session(sessionId, kid) {
@@ -496,12 +487,47 @@ export function createLiveState(storage: Storage): LiveState {
       }
       return { session: sessionOf(row), signingKey: signingKeyOf(row) };
     },
+
+    async keyToken(kind, sessionId, kid, organizationId) {
+      switch (kind) {
+        case "api_key": {
+          const values = [sessionId, kid];
+          const row = await storage.verify<ApiKeyTokenRow>("api key token", API_KEY_TOKEN, values);
+          return row && { ...keyTokenOf(row), kind, key: apiKeyStanding(row, standingOf(row)) };
+        }
+        case "service": {
+          const values = [sessionId, kid, organizationId === "" ? null : organizationId];
+          const row = await storage.verify<ServiceTokenRow>("service token", SERVICE_TOKEN, values);
+          const key = row && { ...standingOf(row), organization: optionalOrganizationOf(row) };
+          return row && key && { ...keyTokenOf(row), kind, key };
+        }
+        case "delegation": {
+          const values = [sessionId, kid];
+          const row = await storage.verify<DelegatedTokenRow>("delegated token", DELEGATED_TOKEN, values);
+          if (row === undefined) {
+            return undefined;
+          }
+          const organization = organizationOf(row);
+          return {
+            ...keyTokenOf(row),
+            kind,
+            key: { ...standingOf(row), organization },
+            ...userOf(row),
+            organization,
+          };
+        }
+      }
+    },
   };
 }
 
 function apiKeyState(row: ApiKeyRow): ApiKeyState {
+  return apiKeyStanding(row, keyState(row));
+}
+
+function apiKeyStanding<State extends Standing<KeyState>>(row: ApiKeyRightsRow, state: State) {
   return {
-    ...keyState(row),
+    ...state,
     rateLimit: rateLimitOf(row.rate_limit_requests, row.rate_limit_window_seconds),
     organization: organizationOf(row),
     owner: ownerOf(row),
@@ -509,6 +535,12 @@ function apiKeyState(row: ApiKeyRow): ApiKeyState {
 }
 
 function keyState(row: KeyRow): KeyState {
+  const { secret, ...state } = standingOf(row);
+  const stored = { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper };
+  return { ...state, secret: { ...secret, stored } };
+}
+
+function standingOf(row: StandingRow): Standing<KeyState> {
   return {
     ...momentOf(row),
     id: row.id,
@@ -522,7 +554,6 @@ function keyState(row: KeyRow): KeyState {
       displayPrefix: row.display_prefix,
       makerIds: row.maker_ids,
       expireTime: row.secret_expire_time ?? undefined,
-      stored: { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper },
     },
   };
 }
@@ -543,7 +574,14 @@ function organizationOf(row: OrganizationRow): OrganizationView {
   };
 }
 
-function ownerOf(row: ApiKeyRow): OwnerState {
+function optionalOrganizationOf(
+  row: Omit<OrganizationRow, "organization_id"> & { organization_id: string | null },
+): OrganizationView | undefined {
+  const { organization_id } = row;
+  return organization_id === null ? undefined : organizationOf({ ...row, organization_id });
+}
+
+function ownerOf(row: ApiKeyRightsRow): OwnerState {
   if (row.owner_user_id !== null) {
     return {
       userId: row.owner_user_id,
@@ -570,6 +608,13 @@ function sessionOf(row: SessionRow): SessionState | undefined {
     id: row.id,
     expireTime: row.expire_time,
     revokeTime: row.revoke_time ?? undefined,
+    ...userOf(row),
+    organization: organizationOf(row),
+  };
+}
+
+function userOf(row: UserRow): Pick<SessionState, "user" | "role"> {
+  return {
     user: {
       id: row.user_id,
       email: row.email,
@@ -578,14 +623,27 @@ function sessionOf(row: SessionRow): SessionState | undefined {
       active: row.user_active,
     },
     role: { name: row.role_name, permissions: row.role_permissions },
-    organization: organizationOf(row),
   };
 }
 
-function signingKeyOf(row: SessionRow): SigningKeyState | undefined {
-  if (row.kid === null) {
-    return undefined;
-  }
+function keyTokenOf(row: KeyTokenRow): Pick<KeyTokenState, "session" | "signingKey"> {
+  return {
+    session: {
+      id: row.session_id,
+      expireTime: row.session_expire_time,
+      revokeTime: row.session_revoke_time ?? undefined,
+      permissions: row.session_permissions ?? undefined,
+      organizationId: row.session_organization_id ?? undefined,
+    },
+    signingKey: stateOfSigningKey(row),
+  };
+}
+
+function signingKeyOf(row: SigningKeyRow): SigningKeyState | undefined {
+  return row.kid === null ? undefined : stateOfSigningKey(row);
+}
+
+function stateOfSigningKey(row: SigningKeyRow): SigningKeyState {
   return {
     algorithm: row.algorithm,
     publicJwk: row.public_jwk,

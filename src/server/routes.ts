@@ -55,7 +55,7 @@ export const SERVICES = [
   ServiceKeyService,
 ];
 
-export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "peerAddressOf"> {
+export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "actorOf" | "peerAddressOf"> {
   readonly passwordPolicy: PasswordPolicy;
   readonly explain: Explain;
   readonly once: Once;

@@ -5,8 +5,8 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/token.proto.
  */
 export const file_latchkey_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEiywEKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEiQKD29yZ2FuaXphdGlvbl9pZBgFIAEoCUILukgI2AEBcgOwAQESFwoPYnJvd3Nlcl9zZXNzaW9uGAYgASgIQg4KBWdyYW50EgW6SAIIASJWCg1QYXNzd29yZEdyYW50EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHwoIcGFzc3dvcmQYAiABKAlCDbpICnIIEAEYgAIogAgiNAoRUmVmcmVzaFRva2VuR3JhbnQSHwoNcmVmcmVzaF90b2tlbhgBIAEoCUIIukgFcgMogAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJIkIKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZTK/AQoMVG9rZW5TZXJ2aWNlElUKCklzc3VlVG9rZW4SHi5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXNwb25zZSIG8sUYAhgBElgKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEirAIKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEisKB2FwaV9rZXkYAyABKAsyGC5sYXRjaGtleS52MS5BcGlLZXlHcmFudEgAEjIKCmRlbGVnYXRpb24YBCABKAsyHC5sYXRjaGtleS52MS5EZWxlZ2F0aW9uR3JhbnRIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBEhcKD2Jyb3dzZXJfc2Vzc2lvbhgGIAEoCEIOCgVncmFudBIFukgCCAEiVgoNUGFzc3dvcmRHcmFudBIkCgVlbWFpbBgBIAEoCUIVukgSchAowAIyC15bXlxwe0N9XSskEh8KCHBhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIIjQKEVJlZnJlc2hUb2tlbkdyYW50Eh8KDXJlZnJlc2hfdG9rZW4YASABKAlCCLpIBXIDKIABIrcBCgtBcGlLZXlHcmFudBIbCgdhcGlfa2V5GAEgASgJQgq6SAdyBRABKIAgEicKC3Blcm1pc3Npb25zGAIgAygJQhK6SA+SAQwQZBgBIgZyBBABGGQSJAoIYXVkaWVuY2UYAyABKAlCErpID3INGP8BMgheWyEtfl0qJBI8CghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIkBwyAggBIrwBCg9EZWxlZ2F0aW9uR3JhbnQSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQESJwoLcGVybWlzc2lvbnMYAiADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIkCghhdWRpZW5jZRgDIAEoCUISukgPcg0Y/wEyCF5bIS1+XSokEjwKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJIkIKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZTL+AQoMVG9rZW5TZXJ2aWNlEpMBCgpJc3N1ZVRva2VuEh4ubGF0Y2hrZXkudjEuSXNzdWVUb2tlblJlcXVlc3QaHy5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVzcG9uc2UiRPLFGEAiPgoYcGxhdGZvcm0udG9rZW5zLmRlbGVnYXRlEAIyCHBhc3N3b3JkMg1yZWZyZXNoX3Rva2VuMgdhcGlfa2V5ElgKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * What the token is issued for.
@@ -43,6 +43,23 @@ export type IssueTokenRequest = Message<"latchkey.v1.IssueTokenRequest"> & {
      */
     value: RefreshTokenGrant;
     case: "refreshToken";
+  } | {
+    /**
+     * An API key, for a token that stands on it.
+     *
+     * @generated from field: latchkey.v1.ApiKeyGrant api_key = 3;
+     */
+    value: ApiKeyGrant;
+    case: "apiKey";
+  } | {
+    /**
+     * On whose behalf the caller, an internal key, is to act. Any other caller gets `permission_denied` with
+     * SERVICE_KEY_REQUIRED, whatever they may do otherwise: no token gets another.
+     *
+     * @generated from field: latchkey.v1.DelegationGrant delegation = 4;
+     */
+    value: DelegationGrant;
+    case: "delegation";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -120,6 +137,100 @@ export const RefreshTokenGrantSchema: GenMessage<RefreshTokenGrant> = /*@__PURE_
   messageDesc(file_latchkey_v1_token, 2);
 
 /**
+ * An API key, and what is wanted of it. The token stands for the key: it ends at the latest with the key and with the
+ * very secret that was presented, and whatever binds the key binds the token, as it is at the moment of each use:
+ * its permissions, addresses, rate limit and owner. To get it is a use of the key.
+ *
+ * @generated from message latchkey.v1.ApiKeyGrant
+ */
+export type ApiKeyGrant = Message<"latchkey.v1.ApiKeyGrant"> & {
+  /**
+   * The whole text of the key.
+   *
+   * @generated from field: string api_key = 1;
+   */
+  apiKey: string;
+
+  /**
+   * Names and patterns that the token is narrowed to; each has to be within the key's own, or it is
+   * `permission_denied` with PERMISSION_NOT_HELD. None: all that the key may do.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * The one audience that the token is good for: visible ASCII. Empty: the default audience of this deployment,
+   * which is also the one for Latchkey's own methods.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * How long it lasts: from a second to an hour. Not set: an hour.
+   *
+   * @generated from field: google.protobuf.Duration lifetime = 4;
+   */
+  lifetime?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ApiKeyGrant.
+ * Use `create(ApiKeyGrantSchema)` to create a new message.
+ */
+export const ApiKeyGrantSchema: GenMessage<ApiKeyGrant> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 3);
+
+/**
+ * A service's wish to act on somebody's behalf, or for itself with less than its internal key. The token ends at the
+ * latest with that key and with the very secret that was presented, and it is bound to the key's addresses.
+ *
+ * @generated from message latchkey.v1.DelegationGrant
+ */
+export type DelegationGrant = Message<"latchkey.v1.DelegationGrant"> & {
+  /**
+   * The user on whose behalf, by id: an active member of the organization that `organization_id` or `X-Org-Id`
+   * names, or of one only. The token is for what both the user and the key may do at the moment of each use, and
+   * names the service (the claim `act`, RFC 8693 section 4.1; `delegated_by` in answers). It ends also with the
+   * membership, and with the user's sessions. Empty: the service itself.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Names and patterns that the token is narrowed to; each has to be within the key's own, or it is
+   * `permission_denied` with PERMISSION_NOT_HELD. None: all.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * The one audience that the token is good for: visible ASCII. Empty: the default audience of this deployment,
+   * which is also the one for Latchkey's own methods.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * How long it lasts: from a second to an hour. Not set: an hour.
+   *
+   * @generated from field: google.protobuf.Duration lifetime = 4;
+   */
+  lifetime?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.DelegationGrant.
+ * Use `create(DelegationGrantSchema)` to create a new message.
+ */
+export const DelegationGrantSchema: GenMessage<DelegationGrant> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 4);
+
+/**
  * The token issued.
  *
  * @generated from message latchkey.v1.IssueTokenResponse
@@ -154,7 +265,7 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
   refreshToken: string;
 
   /**
-   * The person it was issued for.
+   * The person it was issued for, or on whose behalf. Not set: it stands for a key.
    *
    * @generated from field: latchkey.v1.TokenUser user = 5;
    */
@@ -173,7 +284,7 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
  * Use `create(IssueTokenResponseSchema)` to create a new message.
  */
 export const IssueTokenResponseSchema: GenMessage<IssueTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 3);
+  messageDesc(file_latchkey_v1_token, 5);
 
 /**
  * The person that a token was issued for.
@@ -208,7 +319,7 @@ export type TokenUser = Message<"latchkey.v1.TokenUser"> & {
  * Use `create(TokenUserSchema)` to create a new message.
  */
 export const TokenUserSchema: GenMessage<TokenUser> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 4);
+  messageDesc(file_latchkey_v1_token, 6);
 
 /**
  * The token to revoke.
@@ -237,7 +348,7 @@ export type RevokeTokenRequest = Message<"latchkey.v1.RevokeTokenRequest"> & {
  * Use `create(RevokeTokenRequestSchema)` to create a new message.
  */
 export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 5);
+  messageDesc(file_latchkey_v1_token, 7);
 
 /**
  * Says that the session has ended.
@@ -252,7 +363,7 @@ export type RevokeTokenResponse = Message<"latchkey.v1.RevokeTokenResponse"> & {
  * Use `create(RevokeTokenResponseSchema)` to create a new message.
  */
 export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 6);
+  messageDesc(file_latchkey_v1_token, 8);
 
 /**
  * Issues and revokes access tokens.
@@ -261,7 +372,8 @@ export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__P
  */
 export const TokenService: GenService<{
   /**
-   * Issues an access token: a JWT (RFC 9068) that lasts 24 hours.
+   * Issues an access token: a JWT (RFC 9068). That of a person who logs in lasts 24 hours; one that is got with a
+   * key an hour at most.
    *
    * An unknown email, a wrong password and a disabled user get the same answer after the same work:
    * `unauthenticated` with LOGIN_FAILED. So does the right password while too many have failed for the email,

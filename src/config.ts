@@ -116,7 +116,7 @@ export const SETTINGS = {
   apiKeyPrefix: setting({
     variable: "LATCHKEY_API_KEY_PREFIX",
     about: "What new API keys begin with.",
-    form: "a lower-case letter, then up to 15 lower-case letters and digits; not `sk`",
+    form: "a lower-case letter, then up to 15 lower-case letters and digits; not `sk` or `rt`",
     parse: keyPrefix,
     initial: "ak",
   }),
@@ -218,6 +218,9 @@ export const SETTINGS = {
     parse: text,
   }),
 } as const;
+
+/** What internal keys and refresh tokens begin with. */
+const RESERVED_PREFIXES = new Set(["sk", "rt"]);
 
 type Settings = typeof SETTINGS;
 type ValueOf<Definition> = Definition extends Setting<infer Value> ? Value : never;
@@ -371,7 +374,7 @@ function audience(value: string): string {
 }
 
 function keyPrefix(value: string): string {
-  if (!/^[a-z][a-z0-9]{0,15}$/.test(value) || value === "sk") {
+  if (!/^[a-z][a-z0-9]{0,15}$/.test(value) || RESERVED_PREFIXES.has(value)) {
     throw new Error("is not such a prefix");
   }
   return value;

@@ -206,6 +206,27 @@ export const REASONS = {
     meaning: "The token's `aud` is not the audience asked for (RFC 9068 section 4).",
     example: '`audience: "billing"` with an ordinary token',
   },
+  REFRESH_TOKEN_INVALID: {
+    code: "unauthenticated",
+    message: "The refresh token is not one of ours, or not to be sent this way. Log in again.",
+    meaning:
+      "The text is not a refresh token of this deployment, or it belongs in the cookie of a browser session and came in a message, or the other way round.",
+    example: '`refresh_token: "rt_wrong"`',
+  },
+  REFRESH_TOKEN_EXPIRED: {
+    code: "unauthenticated",
+    message: "The session has reached its end. Log in again.",
+    meaning: "The session was not refreshed for 7 days, or began 30 days ago, or was refreshed 5000 times.",
+    example: "a refresh token after a holiday",
+  },
+  REFRESH_TOKEN_REUSED: {
+    code: "unauthenticated",
+    message:
+      "The refresh token was used before, so somebody else may have it: its session has ended. Log in again.",
+    meaning:
+      "A refresh token was used a second time, after the next one was used or more than 10 seconds later. Its session and its tokens have ended.",
+    example: "a stolen refresh token",
+  },
   SERVICE_KEY_INVALID: {
     code: "unauthenticated",
     message: "The internal key is not one of ours.",
@@ -284,6 +305,13 @@ export const REASONS = {
     message: "There is no organization of this id.",
     meaning: "An internal key names an organization that does not exist.",
     example: "`X-Org-Id` of nobody",
+  },
+  ORIGIN_DENIED: {
+    code: "permission_denied",
+    message: "Browser sessions are for pages of this deployment's own origin and of those that it lists.",
+    meaning:
+      "A call about a browser session has no `Origin` header, several, or one that is neither the public URL's nor in `LATCHKEY_CORS_ORIGINS`.",
+    example: "`browser_session: true` from a program",
   },
   CLIENT_ADDRESS_REQUIRED: {
     code: "permission_denied",
@@ -444,11 +472,18 @@ interface ReasonEntry {
 
 export type Reason = keyof typeof REASONS;
 
+export interface NamedOrganization {
+  readonly id: string;
+  readonly name: string;
+}
+
 export interface AuthErrorOptions {
   /** What the caller is told, in place of the reason's own message. It must hold no secret. */
   readonly message?: string;
   /** Details for programs, told to the caller. They must hold no secret. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** The organizations of which one is to be named. Whoever is told has a right to know. */
+  readonly organizations?: readonly NamedOrganization[];
   /** When to come again, in milliseconds from now. */
   readonly retryAfterMillis?: number;
   /** What went wrong, for the log only. */
@@ -460,12 +495,14 @@ export class AuthError extends Error {
   override readonly name = "AuthError";
   readonly reason: Reason;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly organizations: readonly NamedOrganization[];
   readonly retryAfterMillis: number | undefined;
 
   constructor(reason: Reason, options: AuthErrorOptions = {}) {
     super(options.message ?? REASONS[reason].message, { cause: options.cause });
     this.reason = reason;
     this.metadata = options.metadata ?? {};
+    this.organizations = options.organizations ?? [];
     this.retryAfterMillis = options.retryAfterMillis;
   }
 

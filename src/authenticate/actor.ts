@@ -7,6 +7,8 @@ export interface Actor {
   readonly decision: Decision;
   /** The organization that the call is about. Undefined: whichever one its subject belongs to. */
   readonly organizationId: string | undefined;
+  /** They lack the permission, and reach nothing but what is their own, where the method's rule has `own_fields`. */
+  readonly onlyOwn?: boolean;
 }
 
 /** The actor, as the audit log names them: whoever acts, and for whom. */

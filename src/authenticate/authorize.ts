@@ -1,7 +1,7 @@
 import { AuthError } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import type { Actor } from "./actor.ts";
-import type { Decision } from "./decision.ts";
+import { type Decision, isThemselves } from "./decision.ts";
 
 /** A rule of a method that is met by holding a permission: `latchkey.v1.PermissionRule`. */
 export interface PermissionRule {
@@ -18,8 +18,10 @@ export interface Subject {
   readonly organizationId: string;
   /** Whether the message has that field: if not, the call is about a thing that is found by its own id. */
   readonly namesOrganization: boolean;
-  /** The message's `id`; empty where it has none. */
+  /** The message's `id`, or else its `user_id`; empty where it has none. */
   readonly id: string;
+  /** Whether it names, by another id, what may be the caller's own. */
+  readonly mayBeOwn?: boolean;
 }
 
 /**
@@ -55,12 +57,17 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
     return { decision, organizationId: named };
   }
   // A service that acts on somebody's behalf is not that person: it needs the permission.
-  const isThemselves = principal.type === "user" && decision.parentKey === undefined;
-  const aboutThemselves = rule.self && isThemselves && subject.id === principal.id;
-  require(holds || aboutThemselves, rule);
+  const isPerson = isThemselves(decision);
+  const aboutThemselves = rule.self && isPerson && subject.id === principal.id;
+  const onlyOwn = !holds && !aboutThemselves && isPerson && subject.mayBeOwn === true;
+  require(holds || aboutThemselves || onlyOwn, rule);
   // A person of the platform finds a thing by its id wherever it is. A service said where to look.
-  const everywhere = forPlatform && principal.type === "user" && !subject.namesOrganization;
-  return { decision, organizationId: everywhere ? undefined : organization.id };
+  const everywhere = forPlatform && isPerson && !subject.namesOrganization;
+  return {
+    decision,
+    organizationId: everywhere ? undefined : organization.id,
+    ...(onlyOwn && { onlyOwn }),
+  };
 }
 
 function require(holds: boolean, rule: PermissionRule): void {

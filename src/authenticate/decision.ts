@@ -69,6 +69,11 @@ export function delegateOf({ principal, parentKey }: Pick<Identity, "principal" 
   return parentKey?.id === principal.id ? undefined : parentKey;
 }
 
+/** Whether it is a person who logged in, rather than a service on their behalf, or a key. */
+export function isThemselves({ principal, parentKey }: Pick<Identity, "principal" | "parentKey">): boolean {
+  return principal.type === "user" && parentKey === undefined;
+}
+
 /** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
 export interface Decision extends Identity {
   readonly stripHeaders: readonly string[];

@@ -35,7 +35,7 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
       (rule.kind === "permission" && rule.caller && parts.callers === "any") ||
       (!request.stream && carriesProof(rule, request.method.input, request.message));
     if (!asksNothing) {
-      const subject = request.stream ? NOBODY : subjectOf(request.method.input, request.message);
+      const subject = request.stream ? NOBODY : subjectOf(rule, request.method.input, request.message);
       request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
     }
     return await next(request);
@@ -44,11 +44,15 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
 
 /** Whether the message has a credential in a field where that is all the proof that its method asks for. */
 function carriesProof(rule: AccessRule, schema: DescMessage, message: Message): boolean {
-  if (rule.kind !== "permission" || rule.possessionFields.length === 0) {
+  return rule.kind === "permission" && isAnySet(rule.possessionFields, schema, message);
+}
+
+function isAnySet(names: readonly string[], schema: DescMessage, message: Message): boolean {
+  if (names.length === 0) {
     return false;
   }
   const view = reflect(schema, message);
-  return schema.fields.some((field) => rule.possessionFields.includes(field.name) && view.isSet(field));
+  return schema.fields.some((field) => names.includes(field.name) && view.isSet(field));
 }
 
 async function admit(
@@ -106,7 +110,7 @@ async function decisionOf(parts: AccessParts, values: ContextValues): Promise<De
   });
 }
 
-function subjectOf(schema: DescMessage, message: Message): Subject {
+function subjectOf(rule: AccessRule, schema: DescMessage, message: Message): Subject {
   const view = reflect(schema, message);
   const textOf = (name: string) => {
     const field = schema.fields.find((candidate) => candidate.name === name);
@@ -117,6 +121,7 @@ function subjectOf(schema: DescMessage, message: Message): Subject {
   return {
     organizationId: organizationId ?? "",
     namesOrganization: organizationId !== undefined,
-    id: textOf("id") ?? "",
+    id: textOf("id") ?? textOf("user_id") ?? "",
+    mayBeOwn: rule.kind === "permission" && isAnySet(rule.ownFields, schema, message),
   };
 }

@@ -12,6 +12,8 @@ export type AccessRule =
       readonly caller: boolean;
       /** Where one of these fields of the message is set, holding what it carries is the proof. */
       readonly possessionFields: readonly string[];
+      /** Where one of these is set, a person needs no permission for what is their own. */
+      readonly ownFields: readonly string[];
     };
 
 /** Services whose contracts are published by others, and so cannot declare a rule of ours. */
@@ -41,8 +43,8 @@ export function accessRuleOf(method: DescMethod): AccessRule {
       }
       break;
     case "permission": {
-      const { name, scope, platformName, self, caller, possessionFields } = rule.value;
-      const unknown = possessionFields.filter((field) =>
+      const { name, scope, platformName, self, caller, possessionFields, ownFields } = rule.value;
+      const unknown = [...possessionFields, ...ownFields].filter((field) =>
         method.input.fields.every((one) => one.name !== field),
       );
       if (unknown.length > 0) {
@@ -51,7 +53,7 @@ export function accessRuleOf(method: DescMethod): AccessRule {
       if (name !== "" && scope !== PermissionScope.UNSPECIFIED) {
         const reach = scope === PermissionScope.PLATFORM ? "platform" : "organization";
         const permission = { name, scope: reach, platformName, self } as const;
-        return { kind: "permission", permission, caller, possessionFields };
+        return { kind: "permission", permission, caller, possessionFields, ownFields };
       }
       break;
     }

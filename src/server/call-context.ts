@@ -52,6 +52,11 @@ export function callerOf(context: HandlerContext): Actor | undefined {
   return context.values.get(actorKey);
 }
 
+/** The call's own header fields as they came. */
+export function rawHeadersOf(context: HandlerContext): readonly HeaderField[] {
+  return context.values.get(rawHeadersKey);
+}
+
 /** The address of the socket's other end, which is all that is known of where a call comes from. */
 export function peerAddressOf(context: HandlerContext): string {
   return context.values.get(peerAddressKey);

@@ -49,7 +49,8 @@ function isOurs(field: DescField): field is DescField & { readonly fieldKind: "m
 
 function lowerCase(view: ReflectMessage, fields: readonly DescField[]): void {
   for (const field of fields) {
-    const value: unknown = view.get(field);
+    // To set one of a oneof would choose it.
+    const value: unknown = view.isSet(field) ? view.get(field) : undefined;
     if (typeof value === "string") {
       view.set(field, value.toLowerCase());
     }

@@ -16,8 +16,9 @@ const EXPOSED_HEADERS = [...cors.exposedHeaders, "X-Request-Id"];
 /**
  * Lets pages of the listed origins call from a browser (Fetch standard, "CORS protocol"), by the headers
  * that Connect-Web and gRPC-Web send. Internal keys have no place in a browser, so theirs is not among
- * them. There are no cookies, hence no credentials mode. Pages of other origins get no answer that their
- * browser would show them; the call itself is refused or not by its credential, as any other.
+ * them. They may come with the cookie of a browser session, which says for itself whose page may use it. Pages of
+ * other origins get no answer that their browser would show them; the call itself is refused or not by its
+ * credential, as any other.
  *
  * @param origins such as `https://dashboard.example.com`, compared to the letter.
  */
@@ -32,6 +33,7 @@ export function withCors(origins: ReadonlySet<string>, handler: NodeHandler): No
     const isAllowed = origin !== undefined && origins.has(origin);
     if (isAllowed) {
       response.setHeader("access-control-allow-origin", origin);
+      response.setHeader("access-control-allow-credentials", "true");
       response.setHeader("access-control-expose-headers", EXPOSED_HEADERS.join(", "));
     }
     const isPreflight =

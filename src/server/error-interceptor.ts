@@ -1,14 +1,17 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { AuthError, type Reason } from "../errors.ts";
+import { AuthError, type NamedOrganization, type Reason } from "../errors.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { OrganizationChoicesSchema } from "../gen/latchkey/v1/token_pb.ts";
 import { isStorageFault } from "../storage/storage-error.ts";
 import { faultKey } from "./call-context.ts";
 
 const DOMAIN = "latchkey";
 /** Of one entry, in characters: an answer is not to outgrow its request. */
 const MOST_METADATA = 1024;
+/** In base64 and with all else, they stay within the 8 KiB of a header list that everybody takes. */
+const MOST_CHOICES_BYTES = 4096;
 
 const CODES = {
   invalid_argument: Code.InvalidArgument,
@@ -57,6 +60,10 @@ function translate(thrown: unknown): AuthError | ConnectError {
 function toConnectError(error: AuthError): ConnectError {
   const translated = new ConnectError(error.message, CODES[error.code]);
   translated.details.push(errorInfo(error.reason, error.metadata));
+  if (error.organizations.length > 0) {
+    const value = choicesOf(error.organizations);
+    translated.details.push({ desc: OrganizationChoicesSchema, value });
+  }
   if (error.retryAfterMillis !== undefined) {
     const retryDelay = durationFromMs(error.retryAfterMillis);
     translated.details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
@@ -64,6 +71,16 @@ function toConnectError(error: AuthError): ConnectError {
     translated.metadata.set("retry-after", String(Math.ceil(error.retryAfterMillis / 1000)));
   }
   return translated;
+}
+
+/** As many as there is room for, whole: in gRPC, details are a trailer. */
+function choicesOf(organizations: readonly NamedOrganization[]) {
+  const choices = create(OrganizationChoicesSchema, { organizations: [...organizations] });
+  while (toBinary(OrganizationChoicesSchema, choices).length > MOST_CHOICES_BYTES) {
+    choices.organizations.pop();
+    choices.truncated = true;
+  }
+  return choices;
 }
 
 /** What protovalidate found keeps its own detail, with the fields, beside the reason. */

@@ -6,6 +6,7 @@ import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
 import { createIdempotently } from "../changes/idempotent-service.ts";
 import type { Once } from "../changes/once.ts";
+import { createBrowserSessions } from "../credentials/access-token/browser-session.ts";
 import { TokenServiceImpl, type TokenServiceParts } from "../credentials/access-token/token-service.ts";
 import { ApiKeyServiceImpl } from "../credentials/api-key/api-key-service.ts";
 import type { ImportedKeys } from "../credentials/imported-key/imported-keys.ts";
@@ -30,7 +31,7 @@ import type { Seal } from "../storage/seal.ts";
 import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
-import { actorOf, callerOf, contextValuesOf, peerAddressOf } from "./call-context.ts";
+import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
 import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
@@ -55,7 +56,9 @@ export const SERVICES = [
   ServiceKeyService,
 ];
 
-export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "actorOf" | "peerAddressOf"> {
+export interface RouteParts
+  extends AccessParts,
+    Omit<TokenServiceParts, "actorOf" | "browserSessions" | "peerAddressOf" | "rawHeadersOf"> {
   readonly passwordPolicy: PasswordPolicy;
   readonly explain: Explain;
   readonly once: Once;
@@ -77,7 +80,17 @@ export interface RouteParts extends AccessParts, Omit<TokenServiceParts, "actorO
 /** Everything that the port answers. */
 export function createHandler(parts: RouteParts): NodeHandler {
   const idempotently = createIdempotently({ ...parts, actorOf });
-  const shared = { ...parts, actorOf, callerOf, peerAddressOf, idempotently, prefix: parts.apiKeyPrefix };
+  const pages = new Set([...parts.corsOrigins, new URL(parts.issuer).origin]);
+  const shared = {
+    ...parts,
+    actorOf,
+    callerOf,
+    peerAddressOf,
+    rawHeadersOf,
+    idempotently,
+    browserSessions: createBrowserSessions(pages),
+    prefix: parts.apiKeyPrefix,
+  };
 
   const serveLarge = createServeLarge(parts);
 

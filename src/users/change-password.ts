@@ -1,7 +1,6 @@
-import { raw } from "@mikro-orm/core";
 import { mutate } from "../changes/mutate.ts";
-import { Session } from "../credentials/access-token/session-entity.ts";
 import { AuthError } from "../errors.ts";
+import { endSessions } from "./end-sessions.ts";
 import { type LoginParts, logIn } from "./login.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
 import { User } from "./user-entity.ts";
@@ -46,7 +45,7 @@ export async function changePassword(
       throw new AuthError("LOGIN_FAILED");
     }
     if (!asked.keepSessions) {
-      await em.nativeUpdate(Session, { userId, revokeTime: null }, { revokeTime: raw("now()") });
+      await endSessions(em, undefined, userId);
     }
     const detail = asked.keepSessions ? { keptSessions: true } : {};
     const event = { action: "user.change_password", targetId: userId, detail };

@@ -21,8 +21,6 @@ export interface ApiKeyLogin extends AskedToken {
   readonly apiKey: string;
   /** Empty: the key's own. */
   readonly organizationId: string;
-  /** Of the socket's other end. */
-  readonly peerAddress: string;
 }
 
 /**
@@ -56,5 +54,5 @@ export async function grantByApiKey(parts: ApiKeyGrantParts, asked: ApiKeyLogin)
     return { result: begun.session, event: begun.event, tags: [] };
   });
   const accessToken = await signKeyToken(parts, decision, subject, session);
-  return { accessToken, expireTime: session.expireTime, user: undefined };
+  return { accessToken, expireTime: session.expireTime, refresh: undefined, user: undefined };
 }

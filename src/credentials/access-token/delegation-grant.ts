@@ -28,6 +28,7 @@ interface Member {
   readonly email: string;
   readonly role: string;
   readonly organizationId: string;
+  readonly organizationName: string;
 }
 
 /**
@@ -65,7 +66,7 @@ export async function grantByDelegation(
     return { result: { session, subject, user }, event, tags: [] };
   });
   const accessToken = await signKeyToken(parts, decision, subject, session);
-  return { accessToken, expireTime: session.expireTime, user };
+  return { accessToken, expireTime: session.expireTime, refresh: undefined, user };
 }
 
 function namedOrganization({ organization }: Decision, asked: string): string | undefined {
@@ -97,7 +98,7 @@ async function holdMember(
 ): Promise<Member> {
   const rows: (Member & { suspended: boolean })[] = await em.execute(
     `select u.id, u.email, r.name as role, m.organization_id as "organizationId",
-      o.suspend_time is not null as suspended
+      o.name as "organizationName", o.suspend_time is not null as suspended
     from memberships m
     join users u on u.id = m.user_id
     join roles r on r.organization_id = m.organization_id and r.id = m.role_id
@@ -112,7 +113,7 @@ async function holdMember(
   if (others.length > 0) {
     throw new AuthError("ORGANIZATION_REQUIRED", {
       message: "The user belongs to several organizations: name one in organization_id or X-Org-Id.",
-      metadata: { organizations: rows.map((one) => one.organizationId).join(" ") },
+      organizations: rows.map((one) => ({ id: one.organizationId, name: one.organizationName })),
     });
   }
   const { suspended, ...member } = row;

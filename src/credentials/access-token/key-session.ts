@@ -5,11 +5,7 @@ import type { Event } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { Session, type SessionKind } from "./session-entity.ts";
 import { type SignTokenParts, signToken } from "./sign-token.ts";
-
-/** How many that have ended are thrown away on the way, so that nobody has to come by for them. */
-const SWEPT_AT_ONCE = 100;
-/** How long one that has ended is kept. */
-const KEPT = "1 day";
+import { sweepSessions } from "./sweep-sessions.ts";
 
 /** What a token is to be that somebody gets with a key. */
 export interface AskedToken {
@@ -18,6 +14,8 @@ export interface AskedToken {
   /** Empty: the default one. */
   readonly audience: string;
   readonly lifetimeSeconds: number;
+  /** Of the socket's other end. */
+  readonly peerAddress: string;
 }
 
 /** For whom: a key itself, or a user on whose behalf it acts. */
@@ -40,7 +38,6 @@ export async function beginKeySession(
   { kind, organizationId, user }: KeySubject,
   asked: AskedToken,
 ): Promise<{ session: Session; event: Event }> {
-  await sweep(em);
   const isApiKey = kind === "api_key";
   const [{ now }] = await em.execute<[{ now: number }]>(
     "select extract(epoch from clock_timestamp())::float8 as now",
@@ -67,7 +64,10 @@ export async function beginKeySession(
     audience,
     createTime: new Date(begin * 1000),
     expireTime,
+    clientAddress: asked.peerAddress,
   });
+  await em.flush();
+  await sweepSessions(em);
   const after = { kind, keyId: principal.id, userId: user?.id, permissions, audience, expireTime };
   const event = { organizationId, action: "session.create", targetId: session.id, detail: { after } };
   return { session, event };
@@ -89,12 +89,4 @@ export async function signKeyToken(
     expireTime: session.expireTime,
     key: { id: principal.id, kind, audience: session.audience ?? "" },
   });
-}
-
-async function sweep(em: EntityManager): Promise<void> {
-  await em.execute(
-    `delete from sessions where id in (
-      select id from sessions where kind <> 'login' and expire_time < now() - interval '${KEPT}'
-      order by expire_time limit ${SWEPT_AT_ONCE} for update skip locked)`,
-  );
 }

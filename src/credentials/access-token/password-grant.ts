@@ -1,25 +1,28 @@
 import { LockMode } from "@mikro-orm/core";
-import { v7 as uuidv7 } from "uuid";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { type AskedLogin, type LoginMembership, type LoginParts, logIn } from "../../users/login.ts";
 import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
 import { User } from "../../users/user-entity.ts";
-import { Session } from "./session-entity.ts";
-import { type IssuedToken, type SignTokenParts, signToken } from "./sign-token.ts";
+import type { KeyHasher } from "../key-digest.ts";
+import { beginSession } from "./begin-session.ts";
+import { issueToken } from "./issue-token.ts";
+import type { IssuedToken, SignTokenParts } from "./sign-token.ts";
 
-const LIFETIME_SECONDS = 24 * 60 * 60;
-
-export interface PasswordGrantParts extends LoginParts, SignTokenParts {}
+export interface PasswordGrantParts extends LoginParts, SignTokenParts {
+  readonly keyHasher: KeyHasher;
+}
 
 export interface PasswordLogin extends AskedLogin {
   /** Empty: the user's only one. */
   readonly organizationId: string;
+  /** The refresh tokens are to travel in a cookie. */
+  readonly browser: boolean;
 }
 
 /**
  * Logs a person in by email and password, and issues an access token (RFC 9068). What is wrong besides the
- * email and the password is told only to whoever knew the password.
+ * email and the password is told only to whoever knew the password. The session goes on by refresh tokens.
  *
  * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY, ORGANIZATION_REQUIRED,
  * ORGANIZATION_SUSPENDED
@@ -29,7 +32,7 @@ export async function grantByPassword(
   asked: PasswordLogin,
   triesLeft = 1,
 ): Promise<IssuedToken> {
-  const { storage, passwordHasher } = parts;
+  const { storage, passwordHasher, keyHasher } = parts;
   const login = await logIn(parts, asked);
   const { userId } = login;
   const { organizationId, role } = chooseOrganization(login.memberships, asked.organizationId);
@@ -37,7 +40,7 @@ export async function grantByPassword(
   const rehashed = passwordHasher.isOutdated(login.passwordHash)
     ? await passwordHasher.hash(asked.password)
     : undefined;
-  const session = await mutate(storage, { type: "user", id: userId }, async (em) => {
+  const moment = await mutate(storage, { type: "user", id: userId }, async (em) => {
     // What was checked must still be the password. From here on a change of it waits for the new one,
     // and then ends it.
     const { passwordHash } = login;
@@ -51,38 +54,25 @@ export async function grantByPassword(
       return { result: undefined, unchanged: true };
     }
     user.passwordHash = rehashed ?? passwordHash;
-    const [{ now }] = await em.execute<[{ now: number }]>("select extract(epoch from now())::float8 as now");
-    const seconds = Math.floor(now);
-    const created = em.create(Session, {
-      id: uuidv7(),
+    const { browser, peerAddress: clientAddress } = asked;
+    const begun = await beginSession(em, keyHasher, { organizationId, userId, browser, clientAddress });
+    const event = {
       organizationId,
-      userId,
-      // Whole seconds, like the token's claims.
-      createTime: new Date(seconds * 1000),
-      expireTime: new Date((seconds + LIFETIME_SECONDS) * 1000),
-    });
-    const event = { organizationId, action: "session.create", targetId: created.id, detail: { userId } };
+      action: "session.create",
+      targetId: begun.sessionId,
+      detail: { userId, ...(browser && { browser }) },
+    };
     // Nothing that is cached depends on a session that is new.
-    return { result: created, event, tags: [] };
+    return { result: begun, event, tags: [] };
   });
 
-  if (session === undefined) {
+  if (moment === undefined) {
     if (triesLeft === 0) {
       throw new AuthError("LOGIN_FAILED");
     }
     return await grantByPassword(parts, asked, triesLeft - 1);
   }
-
-  const { createTime: issueTime, expireTime } = session;
-  const accessToken = await signToken(parts, {
-    subject: userId,
-    sessionId: session.id,
-    organizationId,
-    role,
-    issueTime,
-    expireTime,
-  });
-  return { accessToken, expireTime, user: { id: userId, email: login.email, role } };
+  return await issueToken(parts, moment, { userId, email: login.email, organizationId, role });
 }
 
 function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {
@@ -95,7 +85,7 @@ function chooseOrganization(memberships: readonly LoginMembership[], asked: stri
   if (others.length > 0) {
     throw new AuthError("ORGANIZATION_REQUIRED", {
       message: "You belong to several organizations: name one in organization_id.",
-      metadata: { organizations: chosen.map((row) => row.organizationId).join(" ") },
+      organizations: chosen.map(({ organizationId: id, organizationName: name }) => ({ id, name })),
     });
   }
   if (membership.suspended) {

@@ -9,6 +9,8 @@ const CLIENT_ID = "latchkey";
 export interface IssuedToken {
   readonly accessToken: string;
   readonly expireTime: Date;
+  /** Undefined: its session cannot be refreshed. */
+  readonly refresh: { readonly token: string; readonly expireTime: Date } | undefined;
   /** The person that it speaks of. Undefined: it speaks of a key. */
   readonly user: { readonly id: string; readonly email: string; readonly role: string } | undefined;
 }

@@ -2,19 +2,19 @@
 // @generated from file latchkey/v1/token.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/token.proto.
  */
 export const file_latchkey_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEirAIKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEisKB2FwaV9rZXkYAyABKAsyGC5sYXRjaGtleS52MS5BcGlLZXlHcmFudEgAEjIKCmRlbGVnYXRpb24YBCABKAsyHC5sYXRjaGtleS52MS5EZWxlZ2F0aW9uR3JhbnRIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBEhcKD2Jyb3dzZXJfc2Vzc2lvbhgGIAEoCEIOCgVncmFudBIFukgCCAEiVgoNUGFzc3dvcmRHcmFudBIkCgVlbWFpbBgBIAEoCUIVukgSchAowAIyC15bXlxwe0N9XSskEh8KCHBhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIIjQKEVJlZnJlc2hUb2tlbkdyYW50Eh8KDXJlZnJlc2hfdG9rZW4YASABKAlCCLpIBXIDKIABIrcBCgtBcGlLZXlHcmFudBIbCgdhcGlfa2V5GAEgASgJQgq6SAdyBRABKIAgEicKC3Blcm1pc3Npb25zGAIgAygJQhK6SA+SAQwQZBgBIgZyBBABGGQSJAoIYXVkaWVuY2UYAyABKAlCErpID3INGP8BMgheWyEtfl0qJBI8CghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIkBwyAggBIrwBCg9EZWxlZ2F0aW9uR3JhbnQSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQESJwoLcGVybWlzc2lvbnMYAiADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIkCghhdWRpZW5jZRgDIAEoCUISukgPcg0Y/wEyCF5bIS1+XSokEjwKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJIkIKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZTL+AQoMVG9rZW5TZXJ2aWNlEpMBCgpJc3N1ZVRva2VuEh4ubGF0Y2hrZXkudjEuSXNzdWVUb2tlblJlcXVlc3QaHy5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVzcG9uc2UiRPLFGEAiPgoYcGxhdGZvcm0udG9rZW5zLmRlbGVnYXRlEAIyCHBhc3N3b3JkMg1yZWZyZXNoX3Rva2VuMgdhcGlfa2V5ElgKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSIG8sUYAhgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEirAIKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEisKB2FwaV9rZXkYAyABKAsyGC5sYXRjaGtleS52MS5BcGlLZXlHcmFudEgAEjIKCmRlbGVnYXRpb24YBCABKAsyHC5sYXRjaGtleS52MS5EZWxlZ2F0aW9uR3JhbnRIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBEhcKD2Jyb3dzZXJfc2Vzc2lvbhgGIAEoCEIOCgVncmFudBIFukgCCAEiVgoNUGFzc3dvcmRHcmFudBIkCgVlbWFpbBgBIAEoCUIVukgSchAowAIyC15bXlxwe0N9XSskEh8KCHBhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIIjQKEVJlZnJlc2hUb2tlbkdyYW50Eh8KDXJlZnJlc2hfdG9rZW4YASABKAlCCLpIBXIDKIABIrcBCgtBcGlLZXlHcmFudBIbCgdhcGlfa2V5GAEgASgJQgq6SAdyBRABKIAgEicKC3Blcm1pc3Npb25zGAIgAygJQhK6SA+SAQwQZBgBIgZyBBABGGQSJAoIYXVkaWVuY2UYAyABKAlCErpID3INGP8BMgheWyEtfl0qJBI8CghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIkBwyAggBIrwBCg9EZWxlZ2F0aW9uR3JhbnQSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQESJwoLcGVybWlzc2lvbnMYAiADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIkCghhdWRpZW5jZRgDIAEoCUISukgPcg0Y/wEyCF5bIS1+XSokEjwKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJImAKE09yZ2FuaXphdGlvbkNob2ljZXMSNgoNb3JnYW5pemF0aW9ucxgBIAMoCzIfLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbkNob2ljZRIRCgl0cnVuY2F0ZWQYAiABKAgiLgoST3JnYW5pemF0aW9uQ2hvaWNlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkiyQEKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAEh4KCnNlc3Npb25faWQYAiABKAlCCLpIBXIDsAEBSAASGwoHdXNlcl9pZBgDIAEoCUIIukgFcgOwAQFIABIiCg9icm93c2VyX3Nlc3Npb24YBCABKAhCB7pIBGoCCAFIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZSKWAQoTTGlzdFNlc3Npb25zUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABBIcCgd1c2VyX2lkGAQgASgJQgu6SAjYAQFyA7ABASJXChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULmxhdGNoa2V5LnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIuECCgdTZXNzaW9uEgoKAmlkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEiYKBGtpbmQYBCABKA4yGC5sYXRjaGtleS52MS5TZXNzaW9uS2luZBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMcmVmcmVzaF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQaWRsZV9leHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY2xpZW50X2FkZHJlc3MYCSABKAkSFgoOc2VydmljZV9rZXlfaWQYCiABKAkqegoLU2Vzc2lvbktpbmQSHAoYU0VTU0lPTl9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU0VTU0lPTl9LSU5EX0xPR0lOEAESGAoUU0VTU0lPTl9LSU5EX0JST1dTRVIQAhIbChdTRVNTSU9OX0tJTkRfREVMRUdBVElPThADMuYDCgxUb2tlblNlcnZpY2USkwEKCklzc3VlVG9rZW4SHi5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXNwb25zZSJE8sUYQCI+ChhwbGF0Zm9ybS50b2tlbnMuZGVsZWdhdGUQAjIIcGFzc3dvcmQyDXJlZnJlc2hfdG9rZW4yB2FwaV9rZXkSrgEKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSJc8sUYWCJWChNhdXRoLnNlc3Npb25zLndyaXRlEAEaF3BsYXRmb3JtLnNlc3Npb25zLndyaXRlIAEyBXRva2VuMg9icm93c2VyX3Nlc3Npb246CnNlc3Npb25faWQSjgEKDExpc3RTZXNzaW9ucxIgLmxhdGNoa2V5LnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIS5sYXRjaGtleS52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSI5kAIB8sUYMiIwChJhdXRoLnNlc3Npb25zLnJlYWQQARoWcGxhdGZvcm0uc2Vzc2lvbnMucmVhZCABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * What the token is issued for.
@@ -64,7 +64,8 @@ export type IssueTokenRequest = Message<"latchkey.v1.IssueTokenRequest"> & {
 
   /**
    * The organization to act for, by id. Empty: the user's only one. A user of several organizations
-   * who names none gets `invalid_argument` with ORGANIZATION_REQUIRED.
+   * who names none gets `invalid_argument` with ORGANIZATION_REQUIRED, and `OrganizationChoices` among the error's
+   * details. With a refresh token: the session's own.
    *
    * @generated from field: string organization_id = 5;
    */
@@ -322,25 +323,115 @@ export const TokenUserSchema: GenMessage<TokenUser> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_token, 6);
 
 /**
- * The token to revoke.
+ * A detail of ORGANIZATION_REQUIRED: the organizations of which one is to be named. Only whoever gave the right
+ * password is told.
+ *
+ * @generated from message latchkey.v1.OrganizationChoices
+ */
+export type OrganizationChoices = Message<"latchkey.v1.OrganizationChoices"> & {
+  /**
+   * The organizations, as many as go into the trailers of a call.
+   *
+   * @generated from field: repeated latchkey.v1.OrganizationChoice organizations = 1;
+   */
+  organizations: OrganizationChoice[];
+
+  /**
+   * Whether there are more.
+   *
+   * @generated from field: bool truncated = 2;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.OrganizationChoices.
+ * Use `create(OrganizationChoicesSchema)` to create a new message.
+ */
+export const OrganizationChoicesSchema: GenMessage<OrganizationChoices> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 7);
+
+/**
+ * An organization that may be named.
+ *
+ * @generated from message latchkey.v1.OrganizationChoice
+ */
+export type OrganizationChoice = Message<"latchkey.v1.OrganizationChoice"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message latchkey.v1.OrganizationChoice.
+ * Use `create(OrganizationChoiceSchema)` to create a new message.
+ */
+export const OrganizationChoiceSchema: GenMessage<OrganizationChoice> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 8);
+
+/**
+ * What to end.
  *
  * @generated from message latchkey.v1.RevokeTokenRequest
  */
 export type RevokeTokenRequest = Message<"latchkey.v1.RevokeTokenRequest"> & {
   /**
-   * What to end.
+   * The session, or whose sessions.
    *
    * @generated from oneof latchkey.v1.RevokeTokenRequest.target
    */
   target: {
     /**
-     * An access token: its session ends.
+     * An access token or a refresh token: its session ends.
      *
      * @generated from field: string token = 1;
      */
     value: string;
     case: "token";
+  } | {
+    /**
+     * A session, by its id.
+     *
+     * @generated from field: string session_id = 2;
+     */
+    value: string;
+    case: "sessionId";
+  } | {
+    /**
+     * All sessions of a user, by the user's id.
+     *
+     * @generated from field: string user_id = 3;
+     */
+    value: string;
+    case: "userId";
+  } | {
+    /**
+     * The session whose refresh token is in the browser's cookie. The page has to be of an origin that is allowed
+     * browser sessions.
+     *
+     * @generated from field: bool browser_session = 4;
+     */
+    value: boolean;
+    case: "browserSession";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * The organization whose sessions end, by id; not with a token. Empty: for people and their own sessions, and with
+   * the PLATFORM permission, every organization; else the caller's own.
+   *
+   * @generated from field: string organization_id = 5;
+   */
+  organizationId: string;
 };
 
 /**
@@ -348,10 +439,10 @@ export type RevokeTokenRequest = Message<"latchkey.v1.RevokeTokenRequest"> & {
  * Use `create(RevokeTokenRequestSchema)` to create a new message.
  */
 export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 7);
+  messageDesc(file_latchkey_v1_token, 9);
 
 /**
- * Says that the session has ended.
+ * Says that what was to end has ended. The cookie of a browser session that has ended is cleared.
  *
  * @generated from message latchkey.v1.RevokeTokenResponse
  */
@@ -363,10 +454,213 @@ export type RevokeTokenResponse = Message<"latchkey.v1.RevokeTokenResponse"> & {
  * Use `create(RevokeTokenResponseSchema)` to create a new message.
  */
 export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 8);
+  messageDesc(file_latchkey_v1_token, 10);
 
 /**
- * Issues and revokes access tokens.
+ * The page of sessions to list.
+ *
+ * @generated from message latchkey.v1.ListSessionsRequest
+ */
+export type ListSessionsRequest = Message<"latchkey.v1.ListSessionsRequest"> & {
+  /**
+   * The organization, by id. Empty: the caller's own; for people and their own sessions, and with the PLATFORM
+   * permission and a `user_id`, every organization.
+   *
+   * @generated from field: string organization_id = 1;
+   */
+  organizationId: string;
+
+  /**
+   * At most this many on the page; 0 means 50; at most 250.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * Whose sessions, by the user's id. Empty: everybody's in the organization.
+   *
+   * @generated from field: string user_id = 4;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 11);
+
+/**
+ * One page of sessions.
+ *
+ * @generated from message latchkey.v1.ListSessionsResponse
+ */
+export type ListSessionsResponse = Message<"latchkey.v1.ListSessionsResponse"> & {
+  /**
+   * The sessions, oldest first.
+   *
+   * @generated from field: repeated latchkey.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+
+  /**
+   * Asks for the next page. Empty: this was the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 12);
+
+/**
+ * A session: what access tokens belong to, by their `sid`.
+ *
+ * @generated from message latchkey.v1.Session
+ */
+export type Session = Message<"latchkey.v1.Session"> & {
+  /**
+   * The id, a UUID.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The user whose it is, by id.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * The organization that it is for, by id.
+   *
+   * @generated from field: string organization_id = 3;
+   */
+  organizationId: string;
+
+  /**
+   * How it began.
+   *
+   * @generated from field: latchkey.v1.SessionKind kind = 4;
+   */
+  kind: SessionKind;
+
+  /**
+   * When it began.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was last refreshed. Not set: never.
+   *
+   * @generated from field: google.protobuf.Timestamp refresh_time = 6;
+   */
+  refreshTime?: Timestamp | undefined;
+
+  /**
+   * When it ends, however often it is refreshed.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 7;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * When it ends unless it is refreshed before. Not set: it cannot be refreshed.
+   *
+   * @generated from field: google.protobuf.Timestamp idle_expire_time = 8;
+   */
+  idleExpireTime?: Timestamp | undefined;
+
+  /**
+   * The address that the call which began it came from. Empty: not known.
+   *
+   * @generated from field: string client_address = 9;
+   */
+  clientAddress: string;
+
+  /**
+   * The internal key of the service that acts on the user's behalf, by id. Empty: they logged in themselves.
+   *
+   * @generated from field: string service_key_id = 10;
+   */
+  serviceKeyId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 13);
+
+/**
+ * How a session began.
+ *
+ * @generated from enum latchkey.v1.SessionKind
+ */
+export const SessionKind = {
+  /**
+   * Not a kind.
+   *
+   * @generated from enum value: SESSION_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By a login whose tokens were in the answer.
+   *
+   * @generated from enum value: SESSION_KIND_LOGIN = 1;
+   */
+  LOGIN: 1,
+
+  /**
+   * By a login in a browser, whose refresh token is in a cookie.
+   *
+   * @generated from enum value: SESSION_KIND_BROWSER = 2;
+   */
+  BROWSER: 2,
+
+  /**
+   * By a service that acts on the user's behalf, with one token that is not refreshed.
+   *
+   * @generated from enum value: SESSION_KIND_DELEGATION = 3;
+   */
+  DELEGATION: 3,
+} as const;
+
+/**
+ * How a session began.
+ *
+ * @generated from enum latchkey.v1.SessionKind
+ */
+export type SessionKind = (typeof SessionKind)[keyof typeof SessionKind] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.SessionKind.
+ */
+export const SessionKindSchema: GenEnum<SessionKind> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_token, 0);
+
+/**
+ * Issues access tokens, and shows and ends the sessions that they belong to.
  *
  * @generated from service latchkey.v1.TokenService
  */
@@ -374,6 +668,13 @@ export const TokenService: GenService<{
   /**
    * Issues an access token: a JWT (RFC 9068). That of a person who logs in lasts 24 hours; one that is got with a
    * key an hour at most.
+   *
+   * A login begins a session, and comes with a refresh token. That gets the next access token and the next refresh
+   * token, once, within 7 days; a session ends 30 days after its login. Who presents the same refresh token again
+   * within 10 seconds, before the next one was used, gets the same next one: the answer may have been lost. Later
+   * it is `unauthenticated` with REFRESH_TOKEN_REUSED, and the session ends with all its tokens, since one of two
+   * who have the refresh token has stolen it. A session that was ended is TOKEN_REVOKED, one that was not refreshed
+   * in time REFRESH_TOKEN_EXPIRED; neither a suspended organization nor a disabled user uses a refresh token up.
    *
    * An unknown email, a wrong password and a disabled user get the same answer after the same work:
    * `unauthenticated` with LOGIN_FAILED. So does the right password while too many have failed for the email,
@@ -391,9 +692,10 @@ export const TokenService: GenService<{
     output: typeof IssueTokenResponseSchema;
   },
   /**
-   * Ends the session that a token belongs to, from the moment that this call answers. Holding the token
-   * is enough. A token that Latchkey did not issue, or that has ended already, is no error
-   * (RFC 7009 section 2.2).
+   * Ends sessions with all their tokens, from the moment that this call answers. Holding a token is enough to end
+   * its session; a token that Latchkey did not issue, or that has ended already, is no error
+   * (RFC 7009 section 2.2). People may end their own sessions; others' with the permission. Only an owner ends an
+   * owner's, and only the platform those of its administrators.
    *
    * @generated from rpc latchkey.v1.TokenService.RevokeToken
    */
@@ -401,6 +703,17 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof RevokeTokenRequestSchema;
     output: typeof RevokeTokenResponseSchema;
+  },
+  /**
+   * Lists sessions of users that have not ended, oldest first: an organization's, or somebody's. People may list
+   * their own. What was got with an API key is not among them: it ends with the key.
+   *
+   * @generated from rpc latchkey.v1.TokenService.ListSessions
+   */
+  listSessions: {
+    methodKind: "unary";
+    input: typeof ListSessionsRequestSchema;
+    output: typeof ListSessionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_token, 0);

@@ -282,6 +282,12 @@ export const REASONS = {
     meaning: "The call would grant a permission that the caller does not hold.",
     example: "an API key with `calls.write` created by a viewer",
   },
+  SERVICE_KEY_REQUIRED: {
+    code: "permission_denied",
+    message: "Only a service gets such a token: send its internal key in X-Internal-Key.",
+    meaning: "A delegation is asked for with something else than an internal key.",
+    example: "a `DelegationGrant` with the token of a platform administrator",
+  },
   OWNER_REQUIRED: {
     code: "permission_denied",
     message: "Only an owner may do this to an owner.",

@@ -1,6 +1,6 @@
 import type { Author } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
-import type { Decision } from "./decision.ts";
+import { type Decision, delegateOf } from "./decision.ts";
 
 /** Who makes a management call, and how far it reaches. */
 export interface Actor {
@@ -11,9 +11,13 @@ export interface Actor {
   readonly onlyOwn?: boolean;
 }
 
-/** The actor, as the audit log names them. */
+/** The actor, as the audit log names them: whoever acts, and for whom. */
 export function authorOf({ decision }: Actor): Author {
-  return { type: decision.principal.type, id: decision.principal.id };
+  const { principal } = decision;
+  const delegate = delegateOf(decision);
+  return delegate === undefined
+    ? { type: principal.type, id: principal.id }
+    : { type: delegate.type, id: delegate.id, onBehalfOf: principal.id };
 }
 
 /** The condition that keeps a query within the actor's reach. */

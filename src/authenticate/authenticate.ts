@@ -44,7 +44,8 @@ export function createAuthenticate({ schemes, usageMeter, rateLimiter }: Decisio
   const decideWithinLimit = async (question: Question, trace: Trace): Promise<Decision> => {
     const decision = await decide(schemes, question, trace);
     if (decision.rateLimit !== undefined) {
-      rateLimiter.take(decision.credential.id, decision.rateLimit);
+      // Of an API key, whose tokens share it.
+      rateLimiter.take(decision.principal.id, decision.rateLimit);
     }
     return decision;
   };

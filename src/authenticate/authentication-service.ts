@@ -19,7 +19,7 @@ import {
 import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
 import type { Authenticate, Explain } from "./authenticate.ts";
-import type { Credential, Decision, Principal, Question } from "./decision.ts";
+import { type Credential, type Decision, delegateOf, type Principal, type Question } from "./decision.ts";
 
 export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
   readonly #authenticate: Authenticate;
@@ -81,12 +81,14 @@ function answerMessage(decision: Decision): AuthenticateResponse {
 
 function decisionMessage(decision: Decision) {
   const { organization } = decision;
+  const delegate = delegateOf(decision);
   return {
     principal: principalMessage(decision.principal),
     ...(organization && { organization: organizationMessage(organization) }),
     permissions: [...decision.permissions].sort(),
     allOrganizations: organization === undefined,
     credential: credentialMessage(decision.credential),
+    ...(delegate && { delegatedBy: principalMessage({ ...delegate, email: "", role: "" }) }),
   };
 }
 

@@ -1,7 +1,7 @@
 import { AuthError } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import type { Actor } from "./actor.ts";
-import type { Decision } from "./decision.ts";
+import { type Decision, isThemselves } from "./decision.ts";
 
 /** A rule of a method that is met by holding a permission: `latchkey.v1.PermissionRule`. */
 export interface PermissionRule {
@@ -56,7 +56,8 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
     }
     return { decision, organizationId: named };
   }
-  const isPerson = principal.type === "user";
+  // A service that acts on somebody's behalf is not that person: it needs the permission.
+  const isPerson = isThemselves(decision);
   const aboutThemselves = rule.self && isPerson && subject.id === principal.id;
   const onlyOwn = !holds && !aboutThemselves && isPerson && subject.mayBeOwn === true;
   require(holds || aboutThemselves || onlyOwn, rule);

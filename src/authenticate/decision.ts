@@ -9,8 +9,15 @@ export interface Principal {
   readonly displayName: string;
   /** Of a user; else empty. */
   readonly email: string;
-  /** The role's name, of a user; else empty. */
+  /** The role's name, of a user who acts themselves; else empty: on their behalf nobody is what they are. */
   readonly role: string;
+}
+
+/** The key that a token was got with, and that it stands on. */
+export interface ParentKey {
+  readonly type: "api_key" | "service";
+  readonly id: string;
+  readonly displayName: string;
 }
 
 export interface OrganizationView {
@@ -34,6 +41,11 @@ export interface Identity {
   readonly credential: Credential;
   /** Undefined: a principal of the platform that named none, and may act for all. */
   readonly organization: OrganizationView | undefined;
+  /**
+   * The key that the credential was got with, where it is a token of one: the principal itself, or a service that
+   * acts on behalf of it. Such a token is less than whoever it stands for: it may be narrowed, and ends soon.
+   */
+  readonly parentKey: ParentKey | undefined;
   /** Whose live rights bound what is created in this principal's name. */
   readonly owner: { readonly userId: string } | { readonly serviceKeyId: string };
   /** The names and patterns that the permissions come from. */
@@ -44,12 +56,22 @@ export interface Identity {
   readonly catalogue: Catalogue;
   /** The address ranges that the credential is bound to; none: it is not. */
   readonly allowedCidrs: readonly string[];
-  /** The public part of the secret that was presented, of a key. */
+  /** The public part of the secret that was presented, of a key; or of the one that the token was got with. */
   readonly secretId: string | undefined;
   /** Through whose hands that secret came, by their ids: see Maker. */
   readonly secretMakers: readonly string[];
   /** How often the credential may be used. Undefined: as often as one likes. */
   readonly rateLimit: RateLimit | undefined;
+}
+
+/** The service that acts on behalf of the principal. Undefined: the principal acts themselves. */
+export function delegateOf({ principal, parentKey }: Pick<Identity, "principal" | "parentKey">) {
+  return parentKey?.id === principal.id ? undefined : parentKey;
+}
+
+/** Whether it is a person who logged in, rather than a service on their behalf, or a key. */
+export function isThemselves({ principal, parentKey }: Pick<Identity, "principal" | "parentKey">): boolean {
+  return principal.type === "user" && parentKey === undefined;
 }
 
 /** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */

@@ -2,14 +2,16 @@ import { LockMode, raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { Session } from "../credentials/access-token/session-entity.ts";
 import { ApiKey, ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
+import { isMintedLookupId } from "../credentials/secret-key.ts";
 import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
-import { AuthError } from "../errors.ts";
+import { AuthError, type Reason } from "../errors.ts";
 import { expandPatterns, type Grantee } from "../permissions/permission-pattern.ts";
+import { narrow, type Rights, shared } from "../permissions/rights.ts";
 import { Role } from "../permissions/role-entity.ts";
 import { ACTIVE_MEMBER, Membership } from "../users/membership-entity.ts";
 import { User } from "../users/user-entity.ts";
 import type { Actor } from "./actor.ts";
-import type { Decision } from "./decision.ts";
+import { type Decision, delegateOf } from "./decision.ts";
 
 /** The unit of work may have read them before: only what is locked counts. */
 const HELD = { lockMode: LockMode.PESSIMISTIC_READ, refresh: true } as const;
@@ -17,14 +19,12 @@ const HELD = { lockMode: LockMode.PESSIMISTIC_READ, refresh: true } as const;
 /** The condition on what may have an end. It is the time now that counts, not that of the transaction. */
 const notOver = () => ({ $or: [{ expireTime: null }, { expireTime: { $gt: raw("clock_timestamp()") } }] });
 
-/** What whoever a decision is about holds now. */
-type Rights = Pick<Decision, "grants" | "permissions">;
-
 /**
  * Holds whoever creates something as they are until the unit of work is done. Whoever revokes, disables or
  * demotes them meanwhile waits, and then finds what they made; where that has come first, nothing is made.
  *
- * A key's owner is held before the key, in the order in which a person and their keys are removed.
+ * A key's owner is held before the key, in the order in which a person and their keys are removed; a key before its
+ * secrets, as by whoever rotates it; and a token's session last, after all that it stands on.
  *
  * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, TOKEN_REVOKED,
  * API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
@@ -32,14 +32,25 @@ type Rights = Pick<Decision, "grants" | "permissions">;
  */
 export async function holdActor(em: EntityManager, actor: Actor): Promise<void> {
   const { decision } = actor;
-  const ownerRights = await holdOwner(em, actor);
-  await holdCredential(em, decision);
-  const { grants, permissions } =
-    decision.principal.type === "api_key" ? await holdApiKey(em, decision, ownerRights) : ownerRights;
+  const rights = await holdRights(em, actor);
+  await holdSecret(em, decision);
+  const { grants, permissions } = await holdSession(em, decision, rights);
   const hasGrants = decision.grants.every((text) => grants.includes(text));
   if (!hasGrants || !decision.permissions.isSubsetOf(permissions)) {
     throw rightsChanged();
   }
+}
+
+async function holdRights(em: EntityManager, actor: Actor): Promise<Rights> {
+  const { decision } = actor;
+  const ownerRights = await holdOwner(em, actor);
+  if (decision.principal.type === "api_key") {
+    return await holdApiKey(em, decision, ownerRights);
+  }
+  const delegate = delegateOf(decision);
+  return delegate === undefined
+    ? ownerRights
+    : shared(ownerRights, await holdServiceKey(em, decision, delegate.id, "SERVICE_KEY_REVOKED"));
 }
 
 /**
@@ -49,15 +60,8 @@ export async function holdActor(em: EntityManager, actor: Actor): Promise<void> 
 export async function holdOwner(em: EntityManager, { decision }: Actor): Promise<Rights> {
   const { principal, owner } = decision;
   if ("serviceKeyId" in owner) {
-    const key = await em.findOne(
-      ServiceKey,
-      { id: owner.serviceKeyId, revokeTime: null, ...notOver() },
-      HELD,
-    );
-    if (key === null) {
-      throw new AuthError(principal.type === "api_key" ? "API_KEY_CREATOR_INACTIVE" : "SERVICE_KEY_REVOKED");
-    }
-    return rightsOf(key.permissions, "service-key", decision);
+    const reason = principal.type === "api_key" ? "API_KEY_CREATOR_INACTIVE" : "SERVICE_KEY_REVOKED";
+    return await holdServiceKey(em, decision, owner.serviceKeyId, reason);
   }
   const isPerson = principal.type === "user";
   // The account before the membership, in the order in which a login holds them.
@@ -72,34 +76,57 @@ export async function holdOwner(em: EntityManager, { decision }: Actor): Promise
   }
   const role = await em.findOneOrFail(Role, { id: membership.roleId }, HELD);
   // Being an owner is more than its permissions: another role with the same ones is less.
-  if (isPerson && role.name !== principal.role) {
+  if (isPerson && delegateOf(decision) === undefined && role.name !== principal.role) {
     throw rightsChanged();
   }
   const { grants, permissions } = rightsOf(role.permissions, "role", decision);
   return { grants, permissions: new Set([...permissions, ...byPlatformRole]) };
 }
 
-/** What was presented has not ended while the call waited. */
-async function holdCredential(
+async function holdServiceKey(
   em: EntityManager,
-  { principal, credential, secretId }: Decision,
+  decision: Decision,
+  id: string,
+  reason: Reason,
+): Promise<Rights> {
+  const key = await em.findOne(ServiceKey, { id, revokeTime: null, ...notOver() }, HELD);
+  if (key === null) {
+    throw new AuthError(reason);
+  }
+  return rightsOf(key.permissions, "service-key", decision);
+}
+
+/** The token that was presented has not ended while the call waited, and what it was narrowed to is all. */
+async function holdSession(em: EntityManager, decision: Decision, rights: Rights): Promise<Rights> {
+  const { principal, credential, catalogue } = decision;
+  if (credential.type !== "access_token") {
+    return rights;
+  }
+  const session = await em.findOne(Session, { id: credential.id, revokeTime: null, ...notOver() }, HELD);
+  if (session === null) {
+    throw new AuthError("TOKEN_REVOKED");
+  }
+  const grantee = principal.type === "api_key" ? "api-key" : "service-key";
+  return narrow(rights, session.permissions ?? undefined, grantee, catalogue);
+}
+
+/** The secret of the key that was presented, or that the token was got with, has not ended either. */
+async function holdSecret(
+  em: EntityManager,
+  { principal, parentKey, secretId: lookupId }: Decision,
 ): Promise<void> {
-  if (credential.type === "access_token") {
-    const session = { id: credential.id, revokeTime: null, ...notOver() };
-    if ((await em.findOne(Session, session, HELD)) === null) {
-      throw new AuthError("TOKEN_REVOKED");
-    }
+  if (lookupId === undefined) {
     return;
   }
-  const lookupId = secretId ?? "";
-  if (principal.type === "service") {
+  if ((parentKey ?? principal).type === "service") {
     if ((await em.findOne(ServiceKeySlot, { lookupId, ...notOver() }, HELD)) === null) {
       throw new AuthError("SERVICE_KEY_ROTATED");
     }
     return;
   }
   const slot = await em.findOne(ApiKeySlot, { lookupId, ...notOver() }, HELD);
-  if (slot === null && !(await hasForeignSecret(em, principal.id))) {
+  const isForeign = !isMintedLookupId(lookupId);
+  if (slot === null && !(isForeign && (await hasForeignSecret(em, principal.id)))) {
     throw new AuthError("API_KEY_ROTATED");
   }
 }

@@ -2,6 +2,7 @@ import type { KeyFormat } from "../credentials/imported-key/key-format.ts";
 import type { KeyHashAlgorithm, SaltedAlgorithm } from "../credentials/imported-key/key-hash.ts";
 import type { StoredDigest } from "../credentials/key-digest.ts";
 import { type RateLimit, rateLimitOf } from "../credentials/rate-limit.ts";
+import { LOOKUP_LENGTH } from "../credentials/secret-key.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
@@ -51,6 +52,11 @@ export interface ApiKeyState extends KeyState {
   readonly owner: OwnerState;
 }
 
+/** What is true of a key for whoever has proved to hold a secret of it: there is nothing left to compare. */
+export type Standing<State extends KeyState> = Omit<State, "secret"> & {
+  readonly secret: Omit<State["secret"], "stored">;
+};
+
 /** How the texts of another system's keys look, and how that hashed them. */
 export interface KeyFormatState extends KeyFormat {
   readonly id: string;
@@ -94,6 +100,35 @@ export interface SessionState extends Moment {
   readonly organization: OrganizationView;
 }
 
+/** What is true of a token that was got with a key, and of all that it stands on. */
+export type KeyTokenState = {
+  readonly session: KeyTokenSession;
+  readonly signingKey: SigningKeyState;
+} & (
+  | { readonly kind: "api_key"; readonly key: Standing<ApiKeyState> }
+  | { readonly kind: "service"; readonly key: Standing<ServiceKeyState> }
+  | {
+      readonly kind: "delegation";
+      readonly key: Standing<ServiceKeyState>;
+      readonly user: SessionState["user"];
+      readonly role: SessionState["role"];
+      readonly organization: OrganizationView;
+    }
+);
+
+/** Which kinds of token are got with keys. */
+export type KeyTokenKind = KeyTokenState["kind"];
+
+export interface KeyTokenSession {
+  readonly id: string;
+  readonly expireTime: Date;
+  readonly revokeTime: Date | undefined;
+  /** Names and patterns that it was narrowed to. Undefined: it was not. */
+  readonly permissions: readonly string[] | undefined;
+  /** The organization that it is bound to. Undefined: a service that may act for each. */
+  readonly organizationId: string | undefined;
+}
+
 /** What is known of a signing key. */
 export interface SigningKeyState {
   readonly algorithm: string;
@@ -134,6 +169,17 @@ export interface LiveState {
     sessionId: string,
     kid: string,
   ): Promise<{ session: SessionState | undefined; signingKey: SigningKeyState | undefined }>;
+  /**
+   * The same of a token that was got with a key, with that key and whoever else it stands on.
+   *
+   * @param organizationId the organization to act for, where the token leaves that open; empty for none.
+   */
+  keyToken(
+    kind: KeyTokenKind,
+    sessionId: string,
+    kid: string,
+    organizationId: string,
+  ): Promise<KeyTokenState | undefined>;
 }
 
 const CATALOGUE = `
@@ -145,27 +191,34 @@ const ORGANIZATION = `
   o.id as organization_id, o.name as organization_name,
   o.suspend_time as organization_suspend_time, o.create_time as organization_create_time`;
 
+const KEY_ITSELF = "k.id, k.name, k.permissions, k.allowed_cidrs, k.expire_time, k.revoke_time";
+
 const KEY = `
-  k.id, k.name, k.permissions, k.allowed_cidrs, k.expire_time, k.revoke_time,
+  ${KEY_ITSELF},
   s.lookup_id, s.display_prefix, s.maker_ids, s.expire_time as secret_expire_time,
   s.digest, s.pepper_id, p.sealed_secret as sealed_pepper`;
 
+const API_KEY_RIGHTS = `
+  k.rate_limit_requests, k.rate_limit_window_seconds,
+  k.owner_user_id, ${IS_ACTIVE_MEMBER} as owner_user_active,
+  r.permissions as owner_role_permissions,
+  k.owner_service_key_id,
+  w.revoke_time is null and (w.expire_time is null or w.expire_time > now()) as owner_service_key_active,
+  w.permissions as owner_service_key_permissions`;
+
+const API_KEY_OWNER = `
+  left join memberships m on m.organization_id = k.organization_id and m.user_id = k.owner_user_id
+  left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
+  left join service_keys w on w.id = k.owner_service_key_id`;
+
 /** @param secrets one row for each secret of a key. @param more columns. */
 const apiKeyFrom = (secrets: string, more = "") => `
-  select ${KEY}${more}, k.rate_limit_requests, k.rate_limit_window_seconds,
-    k.owner_user_id, ${IS_ACTIVE_MEMBER} as owner_user_active,
-    r.permissions as owner_role_permissions,
-    k.owner_service_key_id,
-    w.revoke_time is null and (w.expire_time is null or w.expire_time > now()) as owner_service_key_active,
-    w.permissions as owner_service_key_permissions,
-    ${ORGANIZATION}, ${CATALOGUE}
+  select ${KEY}${more}, ${API_KEY_RIGHTS}, ${ORGANIZATION}, ${CATALOGUE}
   from ${secrets} s
   join api_keys k on k.id = s.api_key_id and k.organization_id = s.organization_id
   join peppers p on p.id = s.pepper_id
   join organizations o on o.id = k.organization_id
-  left join memberships m on m.organization_id = k.organization_id and m.user_id = k.owner_user_id
-  left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-  left join service_keys w on w.id = k.owner_service_key_id`;
+  ${API_KEY_OWNER}`;
 
 const API_KEY = `${apiKeyFrom("api_key_slots")} where s.lookup_id = $1`;
 
@@ -227,7 +280,62 @@ const SESSION = `
     join users u on u.id = t.user_id
     join memberships m on m.organization_id = t.organization_id and m.user_id = t.user_id
     join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-    join organizations o on o.id = t.organization_id) on t.id = $1`;
+    join organizations o on o.id = t.organization_id) on t.id = $1 and t.kind = 'login'`;
+
+const KEY_TOKEN = `
+  t.id as session_id, t.expire_time as session_expire_time, t.revoke_time as session_revoke_time,
+  t.permissions as session_permissions, t.organization_id as session_organization_id,
+  g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time`;
+
+/** Of the secret that a token was got with. One that is gone has ended. */
+const TOKEN_SECRET = `
+  t.secret_id as lookup_id, coalesce(s.display_prefix, '') as display_prefix,
+  coalesce(s.maker_ids, '{}') as maker_ids,
+  case when s.lookup_id is null then now() else s.expire_time end as secret_expire_time`;
+
+/** The secret of a key that was taken over may be in no slot yet. What a rotation has made is in one. */
+const API_KEY_TOKEN = `
+  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${API_KEY_RIGHTS}, ${KEY_TOKEN}, ${ORGANIZATION}, ${CATALOGUE}
+  from sessions t
+  join signing_keys g on g.kid = $2
+  join api_keys k on k.organization_id = t.organization_id and k.id = t.api_key_id
+  join organizations o on o.id = k.organization_id
+  left join lateral (
+    select lookup_id, display_prefix, maker_ids, expire_time
+    from api_key_slots where lookup_id = t.secret_id and api_key_id = k.id
+    union all
+    select t.secret_id, '', '{}'::uuid[], h.expire_time
+    from imported_key_hashes h
+    where h.api_key_id = k.id and h.rehash_time is null and length(t.secret_id) <> ${LOOKUP_LENGTH}
+    limit 1
+  ) s on true
+  ${API_KEY_OWNER}
+  where t.id = $1 and t.kind = 'api_key'`;
+
+const SERVICE_TOKEN = `
+  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${KEY_TOKEN}, ${ORGANIZATION}, ${CATALOGUE}
+  from sessions t
+  join signing_keys g on g.kid = $2
+  join service_keys k on k.id = t.service_key_id
+  left join service_key_slots s on s.lookup_id = t.secret_id and s.service_key_id = k.id
+  left join organizations o on o.id = coalesce(t.organization_id, $3)
+  where t.id = $1 and t.kind = 'service'`;
+
+const DELEGATED_TOKEN = `
+  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${KEY_TOKEN},
+    u.id as user_id, u.email, u.platform_role,
+    m.display_name, ${IS_ACTIVE_MEMBER} as user_active,
+    r.name as role_name, r.permissions as role_permissions,
+    ${ORGANIZATION}, ${CATALOGUE}
+  from sessions t
+  join signing_keys g on g.kid = $2
+  join service_keys k on k.id = t.service_key_id
+  left join service_key_slots s on s.lookup_id = t.secret_id and s.service_key_id = k.id
+  join users u on u.id = t.user_id
+  join memberships m on m.organization_id = t.organization_id and m.user_id = t.user_id
+  join roles r on r.organization_id = m.organization_id and r.id = m.role_id
+  join organizations o on o.id = t.organization_id
+  where t.id = $1 and t.kind = 'delegation'`;
 
 interface CatalogueRow {
   now: Date;
@@ -242,7 +350,7 @@ interface OrganizationRow {
   organization_create_time: Date;
 }
 
-interface KeyRow extends CatalogueRow {
+interface StandingRow extends CatalogueRow {
   id: string;
   name: string;
   permissions: string[];
@@ -253,12 +361,15 @@ interface KeyRow extends CatalogueRow {
   display_prefix: string;
   maker_ids: string[];
   secret_expire_time: Date | null;
+}
+
+interface KeyRow extends StandingRow {
   digest: Buffer;
   pepper_id: string;
   sealed_pepper: Buffer;
 }
 
-interface ApiKeyRow extends KeyRow, OrganizationRow {
+interface ApiKeyRightsRow extends OrganizationRow {
   rate_limit_requests: number | null;
   rate_limit_window_seconds: number | null;
   owner_user_id: string | null;
@@ -268,6 +379,8 @@ interface ApiKeyRow extends KeyRow, OrganizationRow {
   owner_service_key_active: boolean;
   owner_service_key_permissions: string[] | null;
 }
+
+interface ApiKeyRow extends KeyRow, ApiKeyRightsRow {}
 
 interface ImportedKeyRow extends ApiKeyRow {
   is_pending: boolean;
@@ -293,10 +406,23 @@ interface SigningKeyRow {
   signing_key_revoke_time: Date | null;
 }
 
-interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow {
-  id: string | null;
-  expire_time: Date;
-  revoke_time: Date | null;
+interface KeyTokenRow extends StandingRow, SigningKeyRow {
+  session_id: string;
+  session_expire_time: Date;
+  session_revoke_time: Date | null;
+  session_permissions: string[] | null;
+  session_organization_id: string | null;
+}
+
+interface ApiKeyTokenRow extends KeyTokenRow, ApiKeyRightsRow {}
+
+interface ServiceTokenRow extends KeyTokenRow, Omit<OrganizationRow, "organization_id"> {
+  organization_id: string | null;
+}
+
+interface DelegatedTokenRow extends KeyTokenRow, OrganizationRow, UserRow {}
+
+interface UserRow {
   user_id: string;
   email: string;
   platform_role: string | null;
@@ -304,6 +430,12 @@ interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow {
   user_active: boolean;
   role_name: string;
   role_permissions: string[];
+}
+
+interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow, UserRow {
+  id: string | null;
+  expire_time: Date;
+  revoke_time: Date | null;
 }
 
 export function createLiveState(storage: Storage): LiveState {
@@ -345,10 +477,7 @@ export function createLiveState(storage: Storage): LiveState {
       if (row === undefined) {
         return undefined;
       }
-      const { organization_id, ...rest } = row;
-      const organization =
-        organization_id === null ? undefined : organizationOf({ ...rest, organization_id });
-      return { ...keyState(row), organization };
+      return { ...keyState(row), organization: optionalOrganizationOf(row) };
     },
 
     async session(sessionId, kid) {
@@ -358,12 +487,47 @@ export function createLiveState(storage: Storage): LiveState {
       }
       return { session: sessionOf(row), signingKey: signingKeyOf(row) };
     },
+
+    async keyToken(kind, sessionId, kid, organizationId) {
+      switch (kind) {
+        case "api_key": {
+          const values = [sessionId, kid];
+          const row = await storage.verify<ApiKeyTokenRow>("api key token", API_KEY_TOKEN, values);
+          return row && { ...keyTokenOf(row), kind, key: apiKeyStanding(row, standingOf(row)) };
+        }
+        case "service": {
+          const values = [sessionId, kid, organizationId === "" ? null : organizationId];
+          const row = await storage.verify<ServiceTokenRow>("service token", SERVICE_TOKEN, values);
+          const key = row && { ...standingOf(row), organization: optionalOrganizationOf(row) };
+          return row && key && { ...keyTokenOf(row), kind, key };
+        }
+        case "delegation": {
+          const values = [sessionId, kid];
+          const row = await storage.verify<DelegatedTokenRow>("delegated token", DELEGATED_TOKEN, values);
+          if (row === undefined) {
+            return undefined;
+          }
+          const organization = organizationOf(row);
+          return {
+            ...keyTokenOf(row),
+            kind,
+            key: { ...standingOf(row), organization },
+            ...userOf(row),
+            organization,
+          };
+        }
+      }
+    },
   };
 }
 
 function apiKeyState(row: ApiKeyRow): ApiKeyState {
+  return apiKeyStanding(row, keyState(row));
+}
+
+function apiKeyStanding<State extends Standing<KeyState>>(row: ApiKeyRightsRow, state: State) {
   return {
-    ...keyState(row),
+    ...state,
     rateLimit: rateLimitOf(row.rate_limit_requests, row.rate_limit_window_seconds),
     organization: organizationOf(row),
     owner: ownerOf(row),
@@ -371,6 +535,12 @@ function apiKeyState(row: ApiKeyRow): ApiKeyState {
 }
 
 function keyState(row: KeyRow): KeyState {
+  const { secret, ...state } = standingOf(row);
+  const stored = { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper };
+  return { ...state, secret: { ...secret, stored } };
+}
+
+function standingOf(row: StandingRow): Standing<KeyState> {
   return {
     ...momentOf(row),
     id: row.id,
@@ -384,7 +554,6 @@ function keyState(row: KeyRow): KeyState {
       displayPrefix: row.display_prefix,
       makerIds: row.maker_ids,
       expireTime: row.secret_expire_time ?? undefined,
-      stored: { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper },
     },
   };
 }
@@ -405,7 +574,14 @@ function organizationOf(row: OrganizationRow): OrganizationView {
   };
 }
 
-function ownerOf(row: ApiKeyRow): OwnerState {
+function optionalOrganizationOf(
+  row: Omit<OrganizationRow, "organization_id"> & { organization_id: string | null },
+): OrganizationView | undefined {
+  const { organization_id } = row;
+  return organization_id === null ? undefined : organizationOf({ ...row, organization_id });
+}
+
+function ownerOf(row: ApiKeyRightsRow): OwnerState {
   if (row.owner_user_id !== null) {
     return {
       userId: row.owner_user_id,
@@ -432,6 +608,13 @@ function sessionOf(row: SessionRow): SessionState | undefined {
     id: row.id,
     expireTime: row.expire_time,
     revokeTime: row.revoke_time ?? undefined,
+    ...userOf(row),
+    organization: organizationOf(row),
+  };
+}
+
+function userOf(row: UserRow): Pick<SessionState, "user" | "role"> {
+  return {
     user: {
       id: row.user_id,
       email: row.email,
@@ -440,14 +623,27 @@ function sessionOf(row: SessionRow): SessionState | undefined {
       active: row.user_active,
     },
     role: { name: row.role_name, permissions: row.role_permissions },
-    organization: organizationOf(row),
   };
 }
 
-function signingKeyOf(row: SessionRow): SigningKeyState | undefined {
-  if (row.kid === null) {
-    return undefined;
-  }
+function keyTokenOf(row: KeyTokenRow): Pick<KeyTokenState, "session" | "signingKey"> {
+  return {
+    session: {
+      id: row.session_id,
+      expireTime: row.session_expire_time,
+      revokeTime: row.session_revoke_time ?? undefined,
+      permissions: row.session_permissions ?? undefined,
+      organizationId: row.session_organization_id ?? undefined,
+    },
+    signingKey: stateOfSigningKey(row),
+  };
+}
+
+function signingKeyOf(row: SigningKeyRow): SigningKeyState | undefined {
+  return row.kid === null ? undefined : stateOfSigningKey(row);
+}
+
+function stateOfSigningKey(row: SigningKeyRow): SigningKeyState {
   return {
     algorithm: row.algorithm,
     publicJwk: row.public_jwk,

@@ -37,7 +37,8 @@ export function createIdempotently(parts: {
     const { method } = context;
     const { decision, organizationId = "" } = parts.actorOf(context);
     const call = {
-      callerId: decision.principal.id,
+      // What a token was narrowed to is not to be got round by an answer to somebody who held more.
+      callerId: decision.parentKey === undefined ? decision.principal.id : decision.credential.id,
       method: `${method.parent.typeName}/${method.name}`,
       idempotencyKey: request.idempotencyKey,
       request: Buffer.from(`${organizationId} ${canonicalJson(toJson(method.input, request))}`),

@@ -8,6 +8,8 @@ import type { Storage } from "../storage/open-storage.ts";
 export interface Author {
   readonly type: "user" | "api_key" | "service" | "operator";
   readonly id: string;
+  /** The user on whose behalf a service does it. */
+  readonly onBehalfOf?: string;
 }
 
 /** What a mutation did: its result, and the records that go into the same transaction. */
@@ -55,7 +57,7 @@ export async function mutate<Result>(
         actorId: author.id,
         action: event.action,
         targetId: event.targetId,
-        detail: event.detail,
+        detail: { ...event.detail, ...(author.onBehalfOf && { onBehalfOf: author.onBehalfOf }) },
       });
       await em.flush();
       if (tags.length > 0) {

@@ -87,8 +87,9 @@ export async function changeKey<Key extends KeyRow, Slot extends KeySlot>(
 }
 
 /**
- * Two keys may change each other at the same time, and one may change itself: who is of the target's kind is
- * held in the order of the ids, or each would wait for the other.
+ * Two keys may change each other at the same time, and one may change itself: the one that the actor is, or that
+ * their token stands on, is held in the order of the ids where it is of the target's kind, or each would wait for
+ * the other.
  */
 async function lockHoldingActor<Key extends KeyRow, Slot extends KeySlot>(
   kind: KeyKind<Key, Slot>,
@@ -96,11 +97,11 @@ async function lockHoldingActor<Key extends KeyRow, Slot extends KeySlot>(
   actor: Actor,
   id: string,
 ): Promise<Key> {
-  const { principal } = actor.decision;
-  const keyFirst = principal.type === kind.principalType && id <= principal.id;
+  const { type, id: ownId } = actor.decision.parentKey ?? actor.decision.principal;
+  const keyFirst = type === kind.principalType && id <= ownId;
   if (!keyFirst) {
     await holdActor(em, actor);
-  } else if (principal.type === "api_key") {
+  } else if ("userId" in actor.decision.owner || type === "api_key") {
     // People come before keys, for whoever locks both.
     await holdOwner(em, actor);
   }

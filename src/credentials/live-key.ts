@@ -1,4 +1,4 @@
-import type { KeyState } from "../authenticate/live-state.ts";
+import type { KeyState, Standing } from "../authenticate/live-state.ts";
 import type { Trace } from "../authenticate/trace.ts";
 import { AuthError, type Reason } from "../errors.ts";
 import type { SchemeContext } from "./scheme.ts";
@@ -24,7 +24,7 @@ export function requireCallersOwn(
  * @returns when the first of both does. Undefined: neither has an end.
  */
 export function requireLive(
-  { revokeTime, expireTime, secret, now }: KeyState,
+  { revokeTime, expireTime, secret, now }: Standing<KeyState>,
   trace: Trace,
   reasons: { readonly revoked: Reason; readonly rotated: Reason; readonly expired: Reason },
 ): Date | undefined {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const LOOKUP_LENGTH = 12;
+export const LOOKUP_LENGTH = 12;
 /** 62^43 > 2^256. */
 const SECRET_LENGTH = 43;
 /** 62^6 > 2^32. */
@@ -61,6 +61,11 @@ export function parseKey(text: string, prefixes: ReadonlySet<string>): string | 
   }
   const body = text.slice(0, -CHECKSUM_LENGTH);
   return checksum(body) === text.slice(-CHECKSUM_LENGTH) ? lookupId : undefined;
+}
+
+/** Whether it is the lookup id of a key that was made here: one of a key taken over is of another length. */
+export function isMintedLookupId(lookupId: string): boolean {
+  return lookupId.length === LOOKUP_LENGTH;
 }
 
 /** CRC-32 of the text, as six digits to the base 62. */

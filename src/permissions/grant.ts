@@ -3,7 +3,7 @@ import type { Decision } from "../authenticate/decision.ts";
 import { AuthError } from "../errors.ts";
 import { compilePattern, expandPattern, type Grantee, isPattern } from "./permission-pattern.ts";
 
-type Giver = Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">;
+type Giver = Pick<Decision, "principal" | "parentKey" | "grants" | "permissions" | "catalogue">;
 
 /**
  * Checks that an actor may grant what is asked: nobody grants what they do not hold.
@@ -19,8 +19,10 @@ export function checkGrant(actor: Giver, asked: readonly string[], grantee: Gran
     throw new AuthError("PERMISSION_UNKNOWN", { metadata: { unknown: unknown.join(" ") } });
   }
   // A pattern also reaches what the catalogue gains later. An API key that stands on the actor stays within
-  // what they hold then; whatever else is granted one has to be within a pattern of the actor's own.
-  const isBounded = grantee === "api-key" && actor.principal.type !== "api_key";
+  // what they hold then; whatever else is granted one has to be within a pattern of the actor's own. So has what
+  // somebody grants with a token that may hold less than they do.
+  const isAllOfThem = actor.principal.type !== "api_key" && actor.parentKey === undefined;
+  const isBounded = grantee === "api-key" && isAllOfThem;
   const tooWide = isBounded
     ? []
     : asked.filter((text) => isPattern(text) && !holdsPattern(actor, text, grantee));
@@ -52,29 +54,30 @@ function holdsPattern(
 }
 
 /**
- * Checks that a key which is to be handed out is bound at least as narrowly as the key of whoever does. A person's
- * token bounds nothing: its end is the end of a login, not of a person's rights.
+ * Checks that a key which is to be handed out is bound at least as narrowly as the credential of whoever does. The
+ * token of a person who logged in bounds nothing: its end is the end of a login, not of a person's rights.
  *
  * @throws AuthError PERMISSION_NOT_HELD
  */
 export function checkBounds(
-  { principal, credential, allowedCidrs }: Pick<Decision, "principal" | "credential" | "allowedCidrs">,
+  actor: Pick<Decision, "principal" | "parentKey" | "credential" | "allowedCidrs">,
   asked: { readonly expireTime: Date | undefined; readonly allowedCidrs: readonly string[] },
 ): void {
-  if (principal.type === "user") {
+  const { principal, parentKey, credential, allowedCidrs } = actor;
+  if (principal.type === "user" && parentKey === undefined) {
     return;
   }
   const { expireTime } = credential;
   if (expireTime !== undefined && (asked.expireTime === undefined || asked.expireTime > expireTime)) {
     throw new AuthError("PERMISSION_NOT_HELD", {
-      message: `Your key ends at ${expireTime.toISOString()}: what you hand out has to end no later.`,
+      message: `Your credential ends at ${expireTime.toISOString()}: what you hand out has to end no later.`,
       metadata: { bound: "expire_time" },
     });
   }
   const isNarrower = asked.allowedCidrs.length > 0 && areRangesWithin(asked.allowedCidrs, allowedCidrs);
   if (allowedCidrs.length > 0 && !isNarrower) {
     throw new AuthError("PERMISSION_NOT_HELD", {
-      message: "Your key is bound to addresses: what you hand out has to be bound within yours.",
+      message: "Your credential is bound to addresses: what you hand out has to be bound within yours.",
       metadata: { bound: "allowed_cidrs" },
     });
   }

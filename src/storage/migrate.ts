@@ -9,6 +9,7 @@ import { ImportedKeys } from "./migrations/0003-imported-keys.ts";
 import { KeyUsage } from "./migrations/0004-key-usage.ts";
 import { LoginThrottle } from "./migrations/0005-login-throttle.ts";
 import { Sessions } from "./migrations/0008-sessions.ts";
+import { SessionParents } from "./migrations/0009-session-parents.ts";
 import { rootCause } from "./storage-error.ts";
 
 /** In their order. A released migration never changes, and each leaves the version before it working. */
@@ -19,6 +20,7 @@ const MIGRATIONS = [
   { name: "0004-key-usage", class: KeyUsage },
   { name: "0005-login-throttle", class: LoginThrottle },
   { name: "0008-sessions", class: Sessions },
+  { name: "0009-session-parents", class: SessionParents },
 ];
 
 /** Where the ORM keeps the names of the migrations that were run. */

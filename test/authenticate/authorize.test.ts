@@ -88,6 +88,7 @@ function outcomeOf(c: Case): Outcome {
     catalogue: { organization: [NAME, "auth.others.read"], platform: [PLATFORM_NAME] },
     allowedCidrs: [],
     rateLimit: undefined,
+    parentKey: undefined,
     secretId: undefined,
     secretMakers: [],
     stripHeaders: [],

@@ -86,6 +86,7 @@ const actors: fc.Arbitrary<Decision> = fc
       catalogue: CATALOGUE,
       allowedCidrs: isUser ? [] : grant.allowedCidrs,
       rateLimit: isUser ? undefined : grant.rateLimit,
+      parentKey: undefined,
       secretId: undefined,
       secretMakers: [],
       stripHeaders: [],

@@ -7,7 +7,10 @@ import { checkBounds, checkGrant } from "../../src/permissions/grant.ts";
 import { type Catalogue, type Grantee, isPattern } from "../../src/permissions/permission-pattern.ts";
 import { catalogues, names, patterns, plainCovers, plainRights } from "./plain-permissions.ts";
 
-type Giver = Pick<Decision, "principal" | "grants" | "permissions" | "catalogue">;
+type Giver = Pick<Decision, "principal" | "parentKey" | "grants" | "permissions" | "catalogue">;
+
+/** Of a token that a service got. */
+const PARENT: Giver["parentKey"] = { type: "service", id: "2", displayName: "" };
 
 const grantees = fc.constantFrom<Grantee>("role", "api-key", "service-key");
 
@@ -18,6 +21,7 @@ const grants = catalogues.chain((catalogue) => {
     grantee: grantees,
     giver: fc.record({
       principal: fc.constantFrom("user", "api_key", "service").map(principalOf),
+      parentKey: fc.constantFrom(undefined, PARENT),
       grants: fc.array(patterns, { maxLength: 3 }),
       permissions: fc.oneof(
         fc.constant(new Set(all)),
@@ -36,7 +40,14 @@ function principalOf(type: string): Giver["principal"] {
 }
 
 function giver(permissions: readonly string[], catalogue: Catalogue, type = "user"): Giver {
-  return { principal: principalOf(type), grants: permissions, permissions: new Set(permissions), catalogue };
+  const principal = principalOf(type);
+  return {
+    principal,
+    parentKey: undefined,
+    grants: permissions,
+    permissions: new Set(permissions),
+    catalogue,
+  };
 }
 
 /** What is granted, or why nothing is. */
@@ -76,8 +87,8 @@ test("a grant is refused exactly where one of its texts stands for nothing, or f
         (type === "api_key" && grantee === "api-key");
       const isOwn = (pattern: string) =>
         reachesAsFar && giver.grants.some((wide) => plainCovers(wide, pattern));
-      // The new key stands on whoever makes it.
-      const isBounded = type !== "api_key" && grantee === "api-key";
+      // The new key stands on whoever makes it, who is all of themselves.
+      const isBounded = type !== "api_key" && giver.parentKey === undefined && grantee === "api-key";
       const isOpen = !isBounded && asked.some((text) => isPattern(text) && !isOwn(text));
       const expected = isUnknown
         ? "PERMISSION_UNKNOWN"
@@ -98,6 +109,7 @@ const growing = catalogues.chain((catalogue) => {
   return fc.record({
     catalogue: fc.constant(catalogue),
     type: fc.constantFrom("user", "api_key", "service"),
+    parentKey: fc.constantFrom(undefined, PARENT),
     grants: fc.oneof(fc.constant(all), fc.array(texts, { maxLength: 4 })),
     isOfPlatform: fc.boolean(),
     asked: fc.array(texts, { minLength: 1, maxLength: 4 }),
@@ -111,15 +123,22 @@ const GRANTEES = { user: "role", api_key: "api-key", service: "service-key" } as
 test("what is granted does not grow beyond whoever granted it when the catalogue does", () => {
   let passedOn = 0;
   fc.assert(
-    fc.property(growing, ({ catalogue, type, grants, isOfPlatform, asked, grantee, added }) => {
+    fc.property(growing, ({ catalogue, type, parentKey, grants, isOfPlatform, asked, grantee, added }) => {
       const rightsIn = (now: Catalogue) => {
         const byGrants = plainRights(grants, GRANTEES[type as keyof typeof GRANTEES], now);
         return byGrants.union(new Set(type === "user" && isOfPlatform ? now.platform : []));
       };
-      const giver = { principal: principalOf(type), grants, permissions: rightsIn(catalogue), catalogue };
+      const giver = {
+        principal: principalOf(type),
+        parentKey,
+        grants,
+        permissions: rightsIn(catalogue),
+        catalogue,
+      };
       const granted = outcomeOf(giver, asked, grantee);
       // A new API key of a person's or an internal key's stands on them: that is its bound, whatever it was granted.
-      fc.pre(typeof granted !== "string" && (type === "api_key" || grantee !== "api-key"));
+      const isBounded = type !== "api_key" && parentKey === undefined && grantee === "api-key";
+      fc.pre(typeof granted !== "string" && !isBounded);
       const known = new Set([...catalogue.organization, ...catalogue.platform]);
       const organization = added.organization.filter((name) => !known.has(name));
       const platform = added.platform.filter((name) => !known.has(name) && !organization.includes(name));
@@ -176,13 +195,13 @@ test("what is granted is sorted and told once", () => {
 
 /** Whether a key that is bound so makes one that is to be bound so. */
 function mayMake(
-  type: Giver["principal"]["type"],
+  { type, parentKey }: { type: Giver["principal"]["type"]; parentKey?: Giver["parentKey"] },
   own: { ends?: number; cidrs?: string[] },
   asked: { ends?: number; cidrs?: string[] },
 ): boolean {
   const timeOf = (ends: number | undefined) => (ends === undefined ? undefined : new Date(ends));
   const credential = { id: "1", type: "api_key", expireTime: timeOf(own.ends) } as const;
-  const maker = { principal: principalOf(type), credential, allowedCidrs: own.cidrs ?? [] };
+  const maker = { principal: principalOf(type), parentKey, credential, allowedCidrs: own.cidrs ?? [] };
   try {
     checkBounds(maker, { expireTime: timeOf(asked.ends), allowedCidrs: asked.cidrs ?? [] });
     return true;
@@ -196,6 +215,12 @@ test("a key makes no key that outlives it, or that is good where it is not itsel
   const times = fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined });
   const cidrs = fc.subarray(["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"]);
   const bounds = fc.record({ ends: times, cidrs });
+  // The third is a person's token that a service got.
+  const makers = fc.constantFrom(
+    { type: "api_key" } as const,
+    { type: "service" } as const,
+    { type: "user", parentKey: PARENT } as const,
+  );
   const within: Record<string, string[]> = {
     "10.0.0.0/8": ["10.0.0.0/8", "0.0.0.0/0"],
     "10.1.0.0/16": ["10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"],
@@ -208,17 +233,17 @@ test("a key makes no key that outlives it, or that is good where it is not itsel
     ...(ends !== undefined && { ends }),
   });
   fc.assert(
-    fc.property(fc.constantFrom("api_key", "service"), bounds, bounds, (type, own, asked) => {
+    fc.property(makers, bounds, bounds, (maker, own, asked) => {
       const inTime = own.ends === undefined || (asked.ends !== undefined && asked.ends <= own.ends);
       const isNarrower = asked.cidrs.every((cidr) => within[cidr]?.some((wide) => own.cidrs.includes(wide)));
       const inPlace = own.cidrs.length === 0 || (asked.cidrs.length > 0 && isNarrower);
-      assert.equal(mayMake(type, strip(own), strip(asked)), inTime && inPlace);
+      assert.equal(mayMake(maker, strip(own), strip(asked)), inTime && inPlace);
     }),
     { numRuns: 2_000 },
   );
 });
 
 test("a person's token does not bound the keys that they make: it ends with a login, not with their rights", () => {
-  assert.equal(mayMake("user", { ends: 1 }, {}), true);
-  assert.equal(mayMake("user", { ends: 1 }, { ends: 2, cidrs: ["10.0.0.0/8"] }), true);
+  assert.equal(mayMake({ type: "user" }, { ends: 1 }, {}), true);
+  assert.equal(mayMake({ type: "user" }, { ends: 1 }, { ends: 2, cidrs: ["10.0.0.0/8"] }), true);
 });

@@ -27,6 +27,7 @@ async function verdictOf(
           grants: [],
           allowedCidrs: [],
           rateLimit: undefined,
+          parentKey: undefined,
           secretId: undefined,
           secretMakers: [],
         }),

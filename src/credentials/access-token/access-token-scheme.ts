@@ -1,21 +1,32 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
-import { expandPatterns } from "../../permissions/permission-pattern.ts";
 import { requireCallersOwn } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
-import { type ReadToken, type ReadTokenParts, readToken } from "./read-token.ts";
+import { keyTokenIdentityOf } from "./key-token-identity.ts";
+import { memberRights } from "./member-rights.ts";
+import { type ReadToken, type ReadTokenParts, readKeyToken, readToken } from "./read-token.ts";
+import { outlineToken } from "./verify-token.ts";
 
-/** `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is. */
+/**
+ * `Authorization: Bearer eyJ…`: a person, by a token that is good for as long as its session is; or a key, or a
+ * service on somebody's behalf, by a token that was got with the key.
+ */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
   return {
     async identify({ kind, text }, context) {
-      const { audience, trace } = context;
+      const { organizationId, trace } = context;
       if (kind !== "bearer") {
         return undefined;
       }
       trace.check("token", () => "its form, its signature, its claims and its session");
-      const token = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
+      const audience = context.audience === "" ? parts.defaultAudience : context.audience;
+      const outline = outlineToken(text);
+      if (outline !== undefined && outline.kind !== "login") {
+        const asked = { audience, organizationId };
+        return keyTokenIdentityOf(await readKeyToken(parts, text, asked, outline), context);
+      }
+      const token = await readToken(parts, text, audience, outline);
       requireCallersOwn(token.session.organization, context);
       return identityOf(token, trace);
     },
@@ -35,8 +46,6 @@ function identityOf({ claims, session }: ReadToken, trace: Trace): Identity {
     throw new AuthError("TOKEN_EXPIRED");
   }
   const { user, role, catalogue } = session;
-  const byRole = expandPatterns(role.permissions, "role", catalogue);
-  const byPlatformRole = new Set(user.platformRole === "administrator" ? catalogue.platform : []);
   return {
     principal: {
       id: user.id,
@@ -51,9 +60,9 @@ function identityOf({ claims, session }: ReadToken, trace: Trace): Identity {
       expireTime: new Date(Math.min(claims.expireMillis, session.expireTime.getTime())),
     },
     organization: session.organization,
+    parentKey: undefined,
     owner: { userId: user.id },
-    grants: role.permissions,
-    permissions: byRole.union(byPlatformRole),
+    ...memberRights(session, catalogue),
     catalogue,
     allowedCidrs: [],
     secretId: undefined,

@@ -7,14 +7,14 @@ import type { Mutation } from "../../changes/mutate.ts";
  * @returns what it did; its result is the id.
  */
 export async function endSession(em: EntityManager, id: string): Promise<Mutation<readonly string[]>> {
-  const [ended] = await em.execute<{ organization_id: string }[]>(
+  const [ended] = await em.execute<{ organization_id: string | null }[]>(
     "update sessions set revoke_time = now() where id = ? and revoke_time is null returning organization_id",
     [id],
   );
   if (ended === undefined) {
     return { result: [id], unchanged: true };
   }
-  const { organization_id: organizationId } = ended;
+  const organizationId = ended.organization_id ?? undefined;
   const event = { organizationId, action: "session.revoke", targetId: id, detail: {} };
   return { result: [id], event, tags: [`session:${id}`] };
 }

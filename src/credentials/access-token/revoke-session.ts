@@ -30,8 +30,10 @@ export async function revokeSession(
     if (session === null) {
       throw new AuthError("NOT_FOUND");
     }
-    if (session.revokeTime == null) {
-      await requireAuthority(em, actor, session.organizationId, session.userId);
+    const { organizationId, userId, revokeTime } = session;
+    // Of a key's token there is nobody to have authority over.
+    if (revokeTime == null && organizationId != null && userId != null) {
+      await requireAuthority(em, actor, organizationId, userId);
     }
     return await endSession(em, session.id);
   });

@@ -1,10 +1,12 @@
-import { mutate } from "../../changes/mutate.ts";
+import type { KeyTokenState } from "../../authenticate/live-state.ts";
+import { type Author, mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { endSession } from "./end-session.ts";
-import { type ReadTokenParts, readToken } from "./read-token.ts";
+import { type ReadTokenParts, readKeyToken, readToken } from "./read-token.ts";
 import { findRefreshToken, looksLikeRefreshToken } from "./refresh-token.ts";
+import { outlineToken } from "./verify-token.ts";
 
 export interface RevokeTokenParts extends ReadTokenParts {
   readonly storage: Storage;
@@ -24,21 +26,35 @@ export async function revokeToken(parts: RevokeTokenParts, text: string): Promis
   if (found === undefined) {
     return [];
   }
-  const author = { type: "user", id: found.userId } as const;
+  const author: Author = "userId" in found ? { type: "user", id: found.userId } : found.author;
   return await mutate(parts.storage, author, (em) => endSession(em, found.sessionId));
 }
 
 async function sessionOf(
   parts: ReadTokenParts,
   text: string,
-): Promise<{ readonly sessionId: string; readonly userId: string } | undefined> {
+): Promise<{ readonly sessionId: string; readonly author: Author } | undefined> {
   try {
-    const { session } = await readToken(parts, text, undefined);
-    return { sessionId: session.id, userId: session.user.id };
+    const outline = outlineToken(text);
+    if (outline === undefined || outline.kind === "login") {
+      const { session } = await readToken(parts, text, undefined, outline);
+      return { sessionId: session.id, author: { type: "user", id: session.user.id } };
+    }
+    const { state } = await readKeyToken(parts, text, { audience: undefined, organizationId: "" }, outline);
+    return { sessionId: state.session.id, author: holderOf(state) };
   } catch (error) {
     if (error instanceof AuthError) {
       return undefined;
     }
     throw error;
   }
+}
+
+/** Whoever the token was given to. */
+function holderOf(state: KeyTokenState): Author {
+  const { id } = state.key;
+  if (state.kind === "delegation") {
+    return { type: "service", id, onBehalfOf: state.user.id };
+  }
+  return { type: state.kind, id };
 }

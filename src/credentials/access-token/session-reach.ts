@@ -1,5 +1,6 @@
 import type { FilterQuery } from "@mikro-orm/core";
 import { type Actor, oneOrganization, within } from "../../authenticate/actor.ts";
+import { isThemselves } from "../../authenticate/decision.ts";
 import type { Session } from "./session-entity.ts";
 
 const READ = "platform.sessions.read";
@@ -10,8 +11,9 @@ export function endsForPlatform({ decision }: Actor): boolean {
   return decision.permissions.has(WRITE);
 }
 
-export function isOneself({ decision: { principal } }: Actor, userId: string): boolean {
-  return principal.type === "user" && principal.id === userId;
+/** Whether it is the person themselves; a service on their behalf is not. */
+export function isOneself({ decision }: Actor, userId: string): boolean {
+  return isThemselves(decision) && decision.principal.id === userId;
 }
 
 /**
@@ -20,15 +22,18 @@ export function isOneself({ decision: { principal } }: Actor, userId: string): b
  * @param named the organization that the call names; empty where it names none.
  */
 export function endable(actor: Actor, named: string): FilterQuery<Session> {
-  const { principal } = actor.decision;
-  const own = { userId: principal.id };
-  if (principal.type !== "user" || named !== "") {
-    return { ...within(actor), ...(actor.onlyOwn && own) };
+  const own = { userId: actor.decision.principal.id };
+  // A token of the platform's own services is no organization's to end.
+  const reach = endsForPlatform(actor)
+    ? within(actor)
+    : { ...within(actor), kind: { $ne: "service" as const } };
+  if (!isThemselves(actor.decision) || named !== "") {
+    return { ...reach, ...(actor.onlyOwn && own) };
   }
   if (actor.onlyOwn) {
     return own;
   }
-  return endsForPlatform(actor) ? {} : { $or: [within(actor), own] };
+  return endsForPlatform(actor) ? {} : { $or: [reach, own] };
 }
 
 /**
@@ -54,7 +59,7 @@ export function whereToEnd(actor: Actor, userId: string, named: string): string 
  */
 export function readable(actor: Actor, userId: string, named: string): FilterQuery<Session> {
   if (userId === "") {
-    return { organizationId: oneOrganization(actor) };
+    return { organizationId: oneOrganization(actor), userId: { $ne: null } };
   }
   const reachesAll = isOneself(actor, userId) || actor.decision.permissions.has(READ);
   return { userId, ...(reachesAll && isPersonWhoNamesNone(actor, named) ? {} : within(actor)) };
@@ -62,5 +67,5 @@ export function readable(actor: Actor, userId: string, named: string): FilterQue
 
 /** A service says where to look by naming an organization, or by acting for none. */
 function isPersonWhoNamesNone({ decision }: Actor, named: string): boolean {
-  return decision.principal.type === "user" && named === "";
+  return isThemselves(decision) && named === "";
 }

@@ -1,5 +1,6 @@
 import { SignJWT } from "jose";
 import { v4 as uuidv4 } from "uuid";
+import type { SessionKind } from "./session-entity.ts";
 import type { SigningKeys } from "./signing-keys.ts";
 
 /** RFC 9068 section 2.2 asks for a client; people log in to Latchkey itself. */
@@ -10,7 +11,8 @@ export interface IssuedToken {
   readonly expireTime: Date;
   /** Undefined: its session cannot be refreshed. */
   readonly refresh: { readonly token: string; readonly expireTime: Date } | undefined;
-  readonly user: { readonly id: string; readonly email: string; readonly role: string };
+  /** The person that it speaks of. Undefined: it speaks of a key. */
+  readonly user: { readonly id: string; readonly email: string; readonly role: string } | undefined;
 }
 
 export interface SignTokenParts {
@@ -23,23 +25,38 @@ export interface SignTokenParts {
 export interface TokenToSign {
   readonly subject: string;
   readonly sessionId: string;
-  readonly organizationId: string;
-  readonly role: string;
+  /** Undefined: an internal key that may act for each. */
+  readonly organizationId: string | undefined;
+  /** Of a person. */
+  readonly role?: string;
   readonly issueTime: Date;
   readonly expireTime: Date;
+  /** What the token was got with, where that was a key. */
+  readonly key?: {
+    readonly id: string;
+    readonly kind: Exclude<SessionKind, "login">;
+    /** Empty: the default one. */
+    readonly audience: string;
+  };
 }
 
 /** Signs an access token (RFC 9068). What it says besides its session informs; live state decides. */
 export async function signToken(
   { signingKeys, issuer, audience }: SignTokenParts,
-  token: TokenToSign,
+  { key, ...token }: TokenToSign,
 ): Promise<string> {
   const { kid, algorithm: alg, privateKey } = signingKeys.current;
   const { sessionId: sid, organizationId: org, role } = token;
-  return await new SignJWT({ sid, org, role, client_id: CLIENT_ID })
+  const gotWith = key && {
+    kind: key.kind,
+    client_id: key.id,
+    // Who acts, besides whom it is for (RFC 8693 section 4.1).
+    ...(key.kind === "delegation" && { act: { sub: key.id } }),
+  };
+  return await new SignJWT({ sid, org, role, client_id: CLIENT_ID, ...gotWith })
     .setProtectedHeader({ alg, typ: "at+jwt", kid })
     .setIssuer(issuer)
-    .setAudience(audience)
+    .setAudience(key?.audience || audience)
     .setSubject(token.subject)
     .setJti(uuidv4())
     .setIssuedAt(token.issueTime)

@@ -4,6 +4,8 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { Actor } from "../../authenticate/actor.ts";
 import { AuthError } from "../../errors.ts";
 import {
+  type ApiKeyGrant,
+  type DelegationGrant,
   type IssueTokenRequest,
   type IssueTokenResponse,
   IssueTokenResponseSchema,
@@ -20,7 +22,10 @@ import {
 } from "../../gen/latchkey/v1/token_pb.ts";
 import type { Pager } from "../../storage/page.ts";
 import type { HeaderField } from "../credential-headers.ts";
+import { lifetimeSecondsOf } from "../lifetime.ts";
+import { type ApiKeyGrantParts, grantByApiKey } from "./api-key-grant.ts";
 import { type BrowserSessions, CLEARED_COOKIE, refreshCookie } from "./browser-session.ts";
+import { grantByDelegation } from "./delegation-grant.ts";
 import { listSessions } from "./list-sessions.ts";
 import { grantByPassword, type PasswordGrantParts } from "./password-grant.ts";
 import type { ReadTokenParts } from "./read-token.ts";
@@ -31,7 +36,7 @@ import { revokeToken } from "./revoke-token.ts";
 import type { Session } from "./session-entity.ts";
 import type { IssuedToken } from "./sign-token.ts";
 
-export interface TokenServiceParts extends PasswordGrantParts, ReadTokenParts {
+export interface TokenServiceParts extends PasswordGrantParts, ApiKeyGrantParts, ReadTokenParts {
   readonly pager: Pager;
   readonly browserSessions: BrowserSessions;
   readonly actorOf: (context: HandlerContext) => Actor;
@@ -69,14 +74,26 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
 
   async #issue(request: IssueTokenRequest, context: HandlerContext): Promise<IssuedToken> {
     const { grant, organizationId, browserSession: browser } = request;
+    const peerAddress = this.#parts.peerAddressOf(context);
     switch (grant.case) {
       case "password": {
-        const peerAddress = this.#parts.peerAddressOf(context);
         return await grantByPassword(this.#parts, { ...grant.value, organizationId, browser, peerAddress });
       }
       case "refreshToken": {
         const refreshToken = this.#refreshTokenOf(grant.value.refreshToken, browser, context);
         return await grantByRefreshToken(this.#parts, { refreshToken, organizationId, browser });
+      }
+      case "apiKey": {
+        const { apiKey } = grant.value;
+        const asked = { ...askedOf(grant.value), apiKey, organizationId, peerAddress };
+        requireNoBrowser(browser);
+        return await grantByApiKey(this.#parts, asked);
+      }
+      case "delegation": {
+        const { userId } = grant.value;
+        const asked = { ...askedOf(grant.value), userId, organizationId, peerAddress };
+        requireNoBrowser(browser);
+        return await grantByDelegation(this.#parts, this.#parts.actorOf(context), asked);
       }
       default:
         throw new AuthError("REQUEST_INVALID");
@@ -140,6 +157,13 @@ export class TokenServiceImpl implements ServiceImpl<typeof TokenService> {
   }
 }
 
+/** A key's token has nothing to be refreshed with. */
+function requireNoBrowser(browser: boolean): void {
+  if (browser) {
+    throw new AuthError("REQUEST_INVALID", { message: "browser_session goes with a login." });
+  }
+}
+
 /** A token has its session, wherever that is. */
 function requireNoOrganization(organizationId: string): void {
   if (organizationId !== "") {
@@ -148,16 +172,28 @@ function requireNoOrganization(organizationId: string): void {
 }
 
 function sessionMessage(session: Session): SessionMessage {
-  const { id, userId, organizationId, clientAddress } = session;
+  const { id, userId, organizationId, serviceKeyId, clientAddress } = session;
   return create(SessionSchema, {
     id,
-    userId,
-    organizationId,
-    kind: session.browser ? SessionKind.BROWSER : SessionKind.LOGIN,
+    userId: userId ?? "",
+    organizationId: organizationId ?? "",
+    kind: kindOf(session),
+    serviceKeyId: serviceKeyId ?? "",
     createTime: timestampFromDate(session.createTime),
     ...(session.refreshTime && { refreshTime: timestampFromDate(session.refreshTime) }),
     expireTime: timestampFromDate(session.expireTime),
     ...(session.idleExpireTime && { idleExpireTime: timestampFromDate(session.idleExpireTime) }),
     clientAddress,
   });
+}
+
+function kindOf({ kind, browser }: Session): SessionKind {
+  if (kind !== "login") {
+    return SessionKind.DELEGATION;
+  }
+  return browser ? SessionKind.BROWSER : SessionKind.LOGIN;
+}
+
+function askedOf({ permissions, audience, lifetime }: ApiKeyGrant | DelegationGrant) {
+  return { permissions, audience, lifetimeSeconds: lifetimeSecondsOf(lifetime) };
 }

@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from "node:crypto";
 import { errors, jwtVerify } from "jose";
 import { AuthError } from "../../errors.ts";
 import { isUuid } from "../../uuid.ts";
+import type { SessionKind } from "./session-entity.ts";
 
 /** How far this machine's clock may be from the issuer's, in seconds (RFC 7519 section 4.1.4). */
 const LEEWAY_SECONDS = 30;
@@ -9,6 +10,7 @@ const LONGEST = 4096;
 const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const TYPE = "at+jwt";
 const HEADER_NAMES = new Set(["alg", "kid", "typ"]);
+const KINDS: readonly SessionKind[] = ["login", "api_key", "delegation", "service"];
 const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/;
 /** A public key and the one algorithm that it is used with. */
 export interface VerificationKey {
@@ -20,6 +22,7 @@ export interface VerificationKey {
 export interface TokenOutline {
   readonly kid: string;
   readonly sessionId: string;
+  readonly kind: SessionKind;
 }
 
 /** The claims that count. What else a token says (`org`, `role`) informs; live state decides. */
@@ -88,6 +91,8 @@ export function outlineToken(text: string): TokenOutline | undefined {
   }
   const { typ, kid } = header;
   const sid = payload["sid"];
+  // Of a login it says nothing.
+  const kind = KINDS.find((one) => one === (payload["kind"] ?? "login"));
   const wellFormed =
     Object.keys(header).every((name) => HEADER_NAMES.has(name)) &&
     typ === TYPE &&
@@ -95,7 +100,7 @@ export function outlineToken(text: string): TokenOutline | undefined {
     THUMBPRINT.test(kid) &&
     typeof sid === "string" &&
     isUuid(sid);
-  return wellFormed ? { kid, sessionId: sid } : undefined;
+  return wellFormed && kind !== undefined ? { kid, sessionId: sid, kind } : undefined;
 }
 
 /** @param jwk a public key as it is kept. */

@@ -1,5 +1,5 @@
 import type { Identity } from "../../authenticate/decision.ts";
-import type { ApiKeyState, LiveState, OwnerState } from "../../authenticate/live-state.ts";
+import type { ApiKeyState, LiveState, OwnerState, Standing } from "../../authenticate/live-state.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import {
@@ -50,7 +50,7 @@ function beginsAsOurs(text: string, prefixes: ReadonlySet<string>): boolean {
 }
 
 /** Who a key stands for whose secret was proved, made here or taken over. */
-export function identityOf(state: ApiKeyState, trace: Trace): Identity {
+export function identityOf(state: Standing<ApiKeyState>, trace: Trace): Identity {
   const expireTime = requireLive(state, trace, {
     revoked: "API_KEY_REVOKED",
     rotated: "API_KEY_ROTATED",
@@ -66,6 +66,7 @@ export function identityOf(state: ApiKeyState, trace: Trace): Identity {
     principal: { id: state.id, type: "api_key", displayName: state.name, email: "", role: "" },
     credential: { id: state.id, type: "api_key", expireTime },
     organization: state.organization,
+    parentKey: undefined,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
     grants: state.permissions.filter((text) => !isPattern(text) || ownerReaches(state.owner, text)),

@@ -1,5 +1,5 @@
 import type { Identity } from "../../authenticate/decision.ts";
-import type { LiveState, ServiceKeyState } from "../../authenticate/live-state.ts";
+import type { LiveState, ServiceKeyState, Standing } from "../../authenticate/live-state.ts";
 import type { Trace } from "../../authenticate/trace.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
@@ -34,12 +34,17 @@ export function serviceKeyScheme(parts: {
       }
       const { displayPrefix } = state.secret;
       trace.holds({ type: "service_key", keyId: state.id, lookupId, displayPrefix });
-      return identityOf(state, organizationId, trace);
+      return serviceIdentityOf(state, organizationId, trace);
     },
   };
 }
 
-function identityOf(state: ServiceKeyState, organizationId: string, trace: Trace): Identity {
+/** Who an internal key stands for whose secret was proved. */
+export function serviceIdentityOf(
+  state: Standing<ServiceKeyState>,
+  organizationId: string,
+  trace: Trace,
+): Identity {
   const expireTime = requireLive(state, trace, {
     revoked: "SERVICE_KEY_REVOKED",
     rotated: "SERVICE_KEY_ROTATED",
@@ -52,6 +57,7 @@ function identityOf(state: ServiceKeyState, organizationId: string, trace: Trace
     principal: { id: state.id, type: "service", displayName: state.name, email: "", role: "" },
     credential: { id: state.id, type: "service_key", expireTime },
     organization: state.organization,
+    parentKey: undefined,
     owner: { serviceKeyId: state.id },
     grants: state.permissions,
     permissions: expandPatterns(state.permissions, "service-key", state.catalogue),

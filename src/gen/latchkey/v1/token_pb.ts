@@ -5,8 +5,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/token.proto.
  */
 export const file_latchkey_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEiywEKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEiQKD29yZ2FuaXphdGlvbl9pZBgFIAEoCUILukgI2AEBcgOwAQESFwoPYnJvd3Nlcl9zZXNzaW9uGAYgASgIQg4KBWdyYW50EgW6SAIIASJWCg1QYXNzd29yZEdyYW50EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHwoIcGFzc3dvcmQYAiABKAlCDbpICnIIEAEYgAIogAgiNAoRUmVmcmVzaFRva2VuR3JhbnQSHwoNcmVmcmVzaF90b2tlbhgBIAEoCUIIukgFcgMogAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJImAKE09yZ2FuaXphdGlvbkNob2ljZXMSNgoNb3JnYW5pemF0aW9ucxgBIAMoCzIfLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbkNob2ljZRIRCgl0cnVuY2F0ZWQYAiABKAgiLgoST3JnYW5pemF0aW9uQ2hvaWNlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkiyQEKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAEh4KCnNlc3Npb25faWQYAiABKAlCCLpIBXIDsAEBSAASGwoHdXNlcl9pZBgDIAEoCUIIukgFcgOwAQFIABIiCg9icm93c2VyX3Nlc3Npb24YBCABKAhCB7pIBGoCCAFIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZSKWAQoTTGlzdFNlc3Npb25zUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABBIcCgd1c2VyX2lkGAQgASgJQgu6SAjYAQFyA7ABASJXChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULmxhdGNoa2V5LnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIskCCgdTZXNzaW9uEgoKAmlkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEiYKBGtpbmQYBCABKA4yGC5sYXRjaGtleS52MS5TZXNzaW9uS2luZBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMcmVmcmVzaF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQaWRsZV9leHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY2xpZW50X2FkZHJlc3MYCSABKAkqXQoLU2Vzc2lvbktpbmQSHAoYU0VTU0lPTl9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU0VTU0lPTl9LSU5EX0xPR0lOEAESGAoUU0VTU0lPTl9LSU5EX0JST1dTRVIQAjKnAwoMVG9rZW5TZXJ2aWNlElUKCklzc3VlVG9rZW4SHi5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXNwb25zZSIG8sUYAhgBEq4BCgtSZXZva2VUb2tlbhIfLmxhdGNoa2V5LnYxLlJldm9rZVRva2VuUmVxdWVzdBogLmxhdGNoa2V5LnYxLlJldm9rZVRva2VuUmVzcG9uc2UiXPLFGFgiVgoTYXV0aC5zZXNzaW9ucy53cml0ZRABGhdwbGF0Zm9ybS5zZXNzaW9ucy53cml0ZSABMgV0b2tlbjIPYnJvd3Nlcl9zZXNzaW9uOgpzZXNzaW9uX2lkEo4BCgxMaXN0U2Vzc2lvbnMSIC5sYXRjaGtleS52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiEubGF0Y2hrZXkudjEuTGlzdFNlc3Npb25zUmVzcG9uc2UiOZACAfLFGDIiMAoSYXV0aC5zZXNzaW9ucy5yZWFkEAEaFnBsYXRmb3JtLnNlc3Npb25zLnJlYWQgAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("ChdsYXRjaGtleS92MS90b2tlbi5wcm90bxILbGF0Y2hrZXkudjEirAIKEUlzc3VlVG9rZW5SZXF1ZXN0Ei4KCHBhc3N3b3JkGAEgASgLMhoubGF0Y2hrZXkudjEuUGFzc3dvcmRHcmFudEgAEjcKDXJlZnJlc2hfdG9rZW4YAiABKAsyHi5sYXRjaGtleS52MS5SZWZyZXNoVG9rZW5HcmFudEgAEisKB2FwaV9rZXkYAyABKAsyGC5sYXRjaGtleS52MS5BcGlLZXlHcmFudEgAEjIKCmRlbGVnYXRpb24YBCABKAsyHC5sYXRjaGtleS52MS5EZWxlZ2F0aW9uR3JhbnRIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBEhcKD2Jyb3dzZXJfc2Vzc2lvbhgGIAEoCEIOCgVncmFudBIFukgCCAEiVgoNUGFzc3dvcmRHcmFudBIkCgVlbWFpbBgBIAEoCUIVukgSchAowAIyC15bXlxwe0N9XSskEh8KCHBhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIIjQKEVJlZnJlc2hUb2tlbkdyYW50Eh8KDXJlZnJlc2hfdG9rZW4YASABKAlCCLpIBXIDKIABIrcBCgtBcGlLZXlHcmFudBIbCgdhcGlfa2V5GAEgASgJQgq6SAdyBRABKIAgEicKC3Blcm1pc3Npb25zGAIgAygJQhK6SA+SAQwQZBgBIgZyBBABGGQSJAoIYXVkaWVuY2UYAyABKAlCErpID3INGP8BMgheWyEtfl0qJBI8CghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgMIkBwyAggBIrwBCg9EZWxlZ2F0aW9uR3JhbnQSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQESJwoLcGVybWlzc2lvbnMYAiADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIkCghhdWRpZW5jZRgDIAEoCUISukgPcg0Y/wEyCF5bIS1+XSokEjwKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwiQHDICCAEi6wEKEklzc3VlVG9rZW5SZXNwb25zZRIUCgxhY2Nlc3NfdG9rZW4YASABKAkSEgoKdG9rZW5fdHlwZRgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVmcmVzaF90b2tlbhgEIAEoCRIkCgR1c2VyGAUgASgLMhYubGF0Y2hrZXkudjEuVG9rZW5Vc2VyEj0KGXJlZnJlc2hfdG9rZW5fZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjQKCVRva2VuVXNlchIKCgJpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRyb2xlGAMgASgJImAKE09yZ2FuaXphdGlvbkNob2ljZXMSNgoNb3JnYW5pemF0aW9ucxgBIAMoCzIfLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbkNob2ljZRIRCgl0cnVuY2F0ZWQYAiABKAgiLgoST3JnYW5pemF0aW9uQ2hvaWNlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkiyQEKElJldm9rZVRva2VuUmVxdWVzdBIbCgV0b2tlbhgBIAEoCUIKukgHcgUQASiAIEgAEh4KCnNlc3Npb25faWQYAiABKAlCCLpIBXIDsAEBSAASGwoHdXNlcl9pZBgDIAEoCUIIukgFcgOwAQFIABIiCg9icm93c2VyX3Nlc3Npb24YBCABKAhCB7pIBGoCCAFIABIkCg9vcmdhbml6YXRpb25faWQYBSABKAlCC7pICNgBAXIDsAEBQg8KBnRhcmdldBIFukgCCAEiFQoTUmV2b2tlVG9rZW5SZXNwb25zZSKWAQoTTGlzdFNlc3Npb25zUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABBIcCgd1c2VyX2lkGAQgASgJQgu6SAjYAQFyA7ABASJXChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULmxhdGNoa2V5LnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIuECCgdTZXNzaW9uEgoKAmlkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEiYKBGtpbmQYBCABKA4yGC5sYXRjaGtleS52MS5TZXNzaW9uS2luZBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMcmVmcmVzaF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoQaWRsZV9leHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY2xpZW50X2FkZHJlc3MYCSABKAkSFgoOc2VydmljZV9rZXlfaWQYCiABKAkqegoLU2Vzc2lvbktpbmQSHAoYU0VTU0lPTl9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU0VTU0lPTl9LSU5EX0xPR0lOEAESGAoUU0VTU0lPTl9LSU5EX0JST1dTRVIQAhIbChdTRVNTSU9OX0tJTkRfREVMRUdBVElPThADMuYDCgxUb2tlblNlcnZpY2USkwEKCklzc3VlVG9rZW4SHi5sYXRjaGtleS52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLmxhdGNoa2V5LnYxLklzc3VlVG9rZW5SZXNwb25zZSJE8sUYQCI+ChhwbGF0Zm9ybS50b2tlbnMuZGVsZWdhdGUQAjIIcGFzc3dvcmQyDXJlZnJlc2hfdG9rZW4yB2FwaV9rZXkSrgEKC1Jldm9rZVRva2VuEh8ubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAubGF0Y2hrZXkudjEuUmV2b2tlVG9rZW5SZXNwb25zZSJc8sUYWCJWChNhdXRoLnNlc3Npb25zLndyaXRlEAEaF3BsYXRmb3JtLnNlc3Npb25zLndyaXRlIAEyBXRva2VuMg9icm93c2VyX3Nlc3Npb246CnNlc3Npb25faWQSjgEKDExpc3RTZXNzaW9ucxIgLmxhdGNoa2V5LnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIS5sYXRjaGtleS52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSI5kAIB8sUYMiIwChJhdXRoLnNlc3Npb25zLnJlYWQQARoWcGxhdGZvcm0uc2Vzc2lvbnMucmVhZCABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * What the token is issued for.
@@ -43,6 +43,23 @@ export type IssueTokenRequest = Message<"latchkey.v1.IssueTokenRequest"> & {
      */
     value: RefreshTokenGrant;
     case: "refreshToken";
+  } | {
+    /**
+     * An API key, for a token that stands on it.
+     *
+     * @generated from field: latchkey.v1.ApiKeyGrant api_key = 3;
+     */
+    value: ApiKeyGrant;
+    case: "apiKey";
+  } | {
+    /**
+     * On whose behalf the caller, an internal key, is to act. Any other caller gets `permission_denied` with
+     * SERVICE_KEY_REQUIRED, whatever they may do otherwise: no token gets another.
+     *
+     * @generated from field: latchkey.v1.DelegationGrant delegation = 4;
+     */
+    value: DelegationGrant;
+    case: "delegation";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -121,6 +138,100 @@ export const RefreshTokenGrantSchema: GenMessage<RefreshTokenGrant> = /*@__PURE_
   messageDesc(file_latchkey_v1_token, 2);
 
 /**
+ * An API key, and what is wanted of it. The token stands for the key: it ends at the latest with the key and with the
+ * very secret that was presented, and whatever binds the key binds the token, as it is at the moment of each use:
+ * its permissions, addresses, rate limit and owner. To get it is a use of the key.
+ *
+ * @generated from message latchkey.v1.ApiKeyGrant
+ */
+export type ApiKeyGrant = Message<"latchkey.v1.ApiKeyGrant"> & {
+  /**
+   * The whole text of the key.
+   *
+   * @generated from field: string api_key = 1;
+   */
+  apiKey: string;
+
+  /**
+   * Names and patterns that the token is narrowed to; each has to be within the key's own, or it is
+   * `permission_denied` with PERMISSION_NOT_HELD. None: all that the key may do.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * The one audience that the token is good for: visible ASCII. Empty: the default audience of this deployment,
+   * which is also the one for Latchkey's own methods.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * How long it lasts: from a second to an hour. Not set: an hour.
+   *
+   * @generated from field: google.protobuf.Duration lifetime = 4;
+   */
+  lifetime?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ApiKeyGrant.
+ * Use `create(ApiKeyGrantSchema)` to create a new message.
+ */
+export const ApiKeyGrantSchema: GenMessage<ApiKeyGrant> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 3);
+
+/**
+ * A service's wish to act on somebody's behalf, or for itself with less than its internal key. The token ends at the
+ * latest with that key and with the very secret that was presented, and it is bound to the key's addresses.
+ *
+ * @generated from message latchkey.v1.DelegationGrant
+ */
+export type DelegationGrant = Message<"latchkey.v1.DelegationGrant"> & {
+  /**
+   * The user on whose behalf, by id: an active member of the organization that `organization_id` or `X-Org-Id`
+   * names, or of one only. The token is for what both the user and the key may do at the moment of each use, and
+   * names the service (the claim `act`, RFC 8693 section 4.1; `delegated_by` in answers). It ends also with the
+   * membership, and with the user's sessions. Empty: the service itself.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Names and patterns that the token is narrowed to; each has to be within the key's own, or it is
+   * `permission_denied` with PERMISSION_NOT_HELD. None: all.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * The one audience that the token is good for: visible ASCII. Empty: the default audience of this deployment,
+   * which is also the one for Latchkey's own methods.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * How long it lasts: from a second to an hour. Not set: an hour.
+   *
+   * @generated from field: google.protobuf.Duration lifetime = 4;
+   */
+  lifetime?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.DelegationGrant.
+ * Use `create(DelegationGrantSchema)` to create a new message.
+ */
+export const DelegationGrantSchema: GenMessage<DelegationGrant> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_token, 4);
+
+/**
  * The token issued.
  *
  * @generated from message latchkey.v1.IssueTokenResponse
@@ -155,7 +266,7 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
   refreshToken: string;
 
   /**
-   * The person it was issued for.
+   * The person it was issued for, or on whose behalf. Not set: it stands for a key.
    *
    * @generated from field: latchkey.v1.TokenUser user = 5;
    */
@@ -174,7 +285,7 @@ export type IssueTokenResponse = Message<"latchkey.v1.IssueTokenResponse"> & {
  * Use `create(IssueTokenResponseSchema)` to create a new message.
  */
 export const IssueTokenResponseSchema: GenMessage<IssueTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 3);
+  messageDesc(file_latchkey_v1_token, 5);
 
 /**
  * The person that a token was issued for.
@@ -209,7 +320,7 @@ export type TokenUser = Message<"latchkey.v1.TokenUser"> & {
  * Use `create(TokenUserSchema)` to create a new message.
  */
 export const TokenUserSchema: GenMessage<TokenUser> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 4);
+  messageDesc(file_latchkey_v1_token, 6);
 
 /**
  * A detail of ORGANIZATION_REQUIRED: the organizations of which one is to be named. Only whoever gave the right
@@ -238,7 +349,7 @@ export type OrganizationChoices = Message<"latchkey.v1.OrganizationChoices"> & {
  * Use `create(OrganizationChoicesSchema)` to create a new message.
  */
 export const OrganizationChoicesSchema: GenMessage<OrganizationChoices> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 5);
+  messageDesc(file_latchkey_v1_token, 7);
 
 /**
  * An organization that may be named.
@@ -266,7 +377,7 @@ export type OrganizationChoice = Message<"latchkey.v1.OrganizationChoice"> & {
  * Use `create(OrganizationChoiceSchema)` to create a new message.
  */
 export const OrganizationChoiceSchema: GenMessage<OrganizationChoice> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 6);
+  messageDesc(file_latchkey_v1_token, 8);
 
 /**
  * What to end.
@@ -328,7 +439,7 @@ export type RevokeTokenRequest = Message<"latchkey.v1.RevokeTokenRequest"> & {
  * Use `create(RevokeTokenRequestSchema)` to create a new message.
  */
 export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 7);
+  messageDesc(file_latchkey_v1_token, 9);
 
 /**
  * Says that what was to end has ended. The cookie of a browser session that has ended is cleared.
@@ -343,7 +454,7 @@ export type RevokeTokenResponse = Message<"latchkey.v1.RevokeTokenResponse"> & {
  * Use `create(RevokeTokenResponseSchema)` to create a new message.
  */
 export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 8);
+  messageDesc(file_latchkey_v1_token, 10);
 
 /**
  * The page of sessions to list.
@@ -386,7 +497,7 @@ export type ListSessionsRequest = Message<"latchkey.v1.ListSessionsRequest"> & {
  * Use `create(ListSessionsRequestSchema)` to create a new message.
  */
 export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 9);
+  messageDesc(file_latchkey_v1_token, 11);
 
 /**
  * One page of sessions.
@@ -414,7 +525,7 @@ export type ListSessionsResponse = Message<"latchkey.v1.ListSessionsResponse"> &
  * Use `create(ListSessionsResponseSchema)` to create a new message.
  */
 export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 10);
+  messageDesc(file_latchkey_v1_token, 12);
 
 /**
  * A session: what access tokens belong to, by their `sid`.
@@ -484,6 +595,13 @@ export type Session = Message<"latchkey.v1.Session"> & {
    * @generated from field: string client_address = 9;
    */
   clientAddress: string;
+
+  /**
+   * The internal key of the service that acts on the user's behalf, by id. Empty: they logged in themselves.
+   *
+   * @generated from field: string service_key_id = 10;
+   */
+  serviceKeyId: string;
 };
 
 /**
@@ -491,7 +609,7 @@ export type Session = Message<"latchkey.v1.Session"> & {
  * Use `create(SessionSchema)` to create a new message.
  */
 export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_token, 11);
+  messageDesc(file_latchkey_v1_token, 13);
 
 /**
  * How a session began.
@@ -519,6 +637,13 @@ export const SessionKind = {
    * @generated from enum value: SESSION_KIND_BROWSER = 2;
    */
   BROWSER: 2,
+
+  /**
+   * By a service that acts on the user's behalf, with one token that is not refreshed.
+   *
+   * @generated from enum value: SESSION_KIND_DELEGATION = 3;
+   */
+  DELEGATION: 3,
 } as const;
 
 /**
@@ -541,7 +666,8 @@ export const SessionKindSchema: GenEnum<SessionKind> = /*@__PURE__*/
  */
 export const TokenService: GenService<{
   /**
-   * Issues an access token: a JWT (RFC 9068) that lasts 24 hours.
+   * Issues an access token: a JWT (RFC 9068). That of a person who logs in lasts 24 hours; one that is got with a
+   * key an hour at most.
    *
    * A login begins a session, and comes with a refresh token. That gets the next access token and the next refresh
    * token, once, within 7 days; a session ends 30 days after its login. Who presents the same refresh token again
@@ -579,7 +705,8 @@ export const TokenService: GenService<{
     output: typeof RevokeTokenResponseSchema;
   },
   /**
-   * Lists sessions that have not ended, oldest first: an organization's, or somebody's. People may list their own.
+   * Lists sessions of users that have not ended, oldest first: an organization's, or somebody's. People may list
+   * their own. What was got with an API key is not among them: it ends with the key.
    *
    * @generated from rpc latchkey.v1.TokenService.ListSessions
    */

@@ -1,5 +1,7 @@
+import { raw } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import type { Tag } from "../changes/mutate.ts";
+import { Session } from "../credentials/access-token/session-entity.ts";
 
 /**
  * Ends a person's sessions in one organization, within a unit of work.
@@ -13,4 +15,9 @@ export async function endSessions(em: EntityManager, organizationId: string, use
     [organizationId, userId],
   );
   return rows.map(({ id }) => `session:${id}` as const);
+}
+
+/** Ends a person's sessions everywhere, within a unit of work. What depends on them has the person's tag. */
+export async function endEverySession(em: EntityManager, userId: string): Promise<void> {
+  await em.nativeUpdate(Session, { userId, revokeTime: null }, { revokeTime: raw("now()") });
 }

@@ -9,6 +9,7 @@ import { lockMembers } from "./lock-members.ts";
 import { holdAccount, lockAccounts, requireManaged, requireNoMoreRights } from "./managed-account.ts";
 import type { PasswordHasher } from "./password.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
+import { getUser } from "./read-users.ts";
 import { User } from "./user-entity.ts";
 
 /** An interval of PostgreSQL. */
@@ -36,6 +37,8 @@ export async function resetPassword(
 ): Promise<OneTimePassword> {
   const organizationId = oneOrganization(actor);
   requireNotOneself(actor, id);
+  // Nothing is hashed for whom there is not.
+  await getUser(parts.storage, actor, id);
   const text = parts.passwordPolicy.generate();
   const passwordHash = await parts.passwordHasher.hash(text);
   return await mutate(parts.storage, authorOf(actor), async (em) => {

@@ -325,6 +325,14 @@ export const REASONS = {
     meaning: "The client's address is in none of the ranges that the credential is bound to.",
     example: '`client_address: "198.51.100.7"` with a key for `203.0.113.0/24`',
   },
+  ACCOUNT_NOT_MANAGED: {
+    code: "permission_denied",
+    message:
+      "The account is not your organization's alone to reset or to delete. Ask the platform's administrators, or remove the membership.",
+    meaning:
+      "The account is not one that the organization alone manages: it is pending, or was not created by the organization, or belongs to others too.",
+    example: "`ResetPassword` of somebody who has joined two organizations",
+  },
   CALLER_REJECTED: {
     code: "failed_precondition",
     message: "The service that asks must itself present a credential that holds auth.authenticate.",
@@ -367,6 +375,13 @@ export const REASONS = {
     message: "Somebody has the role. Give them another first.",
     meaning: "A role that somebody has was to be deleted.",
     example: "`DeleteRole` of a member's role",
+  },
+  PASSWORD_CHANGE_REQUIRED: {
+    code: "failed_precondition",
+    message: "The password is right and has to be changed first: call UserService/ChangePassword.",
+    meaning:
+      "The password is right, and an initial or a one-time one, with which nothing works but changing it.",
+    example: "`IssueToken` after `ResetPassword`",
   },
   LAST_OWNER: {
     code: "failed_precondition",

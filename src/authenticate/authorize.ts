@@ -40,7 +40,9 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
   const holds = permissions.has(rule.name) || forPlatform;
 
   if (rule.scope === "platform") {
-    require(holds, rule);
+    // Who names nobody speaks of themselves.
+    const isOwnMatter = rule.self && principal.type === "user" && ["", principal.id].includes(subject.id);
+    require(holds || isOwnMatter, rule);
     return { decision, organizationId: undefined };
   }
   if (organization === undefined) {

@@ -16,6 +16,7 @@ import type { Once } from "./once.ts";
  *
  * @param schema of the answer.
  * @param work the create, on the storage that it is given.
+ * @param subjectOf the id of the person that the answer tells of, whose it is to go with.
  * @throws AuthError IDEMPOTENCY_KEY_REUSED
  */
 export type Idempotently = <Schema extends DescMessage>(
@@ -23,6 +24,7 @@ export type Idempotently = <Schema extends DescMessage>(
   request: MessageShape<DescMessage> & { readonly idempotencyKey: string },
   schema: Schema,
   work: (storage: Storage) => Promise<MessageShape<Schema>>,
+  subjectOf?: (answer: MessageShape<Schema>) => string | undefined,
 ) => Promise<MessageShape<Schema>>;
 
 export function createIdempotently(parts: {
@@ -30,7 +32,7 @@ export function createIdempotently(parts: {
   readonly once: Once;
   readonly actorOf: (context: HandlerContext) => Actor;
 }): Idempotently {
-  return async (context, request, schema, work) => {
+  return async (context, request, schema, work, subjectOf = () => undefined) => {
     if (request.idempotencyKey === "") {
       return await work(parts.storage);
     }
@@ -44,6 +46,7 @@ export function createIdempotently(parts: {
       request: Buffer.from(`${organizationId} ${canonicalJson(toJson(method.input, request))}`),
       write: (answer: MessageShape<typeof schema>) => toBinary(schema, answer),
       read: (bytes: Uint8Array) => fromBinary(schema, bytes),
+      subjectOf,
     };
     return await parts.once.run(call, work);
   };

@@ -20,6 +20,8 @@ export interface OnceCall<Answer> {
   readonly request: Uint8Array;
   readonly write: (answer: Answer) => Uint8Array;
   readonly read: (bytes: Uint8Array) => Answer;
+  /** The id of the person that the answer tells of, if it does: it is thrown away when they are deleted. */
+  readonly subjectOf?: (answer: Answer) => string | undefined;
 }
 
 /** Carries out creates at most once for each idempotency key. */
@@ -56,8 +58,15 @@ export function createOnce(storage: Storage, seal: Seal): Once {
         }
         const answer = await work({ ...storage, fork: () => em });
         await em.execute(
-          "update idempotency_keys set sealed_answer = ? where caller_id = ? and method = ? and idempotency_key = ?",
-          [seal.close(call.write(answer), place), callerId, method, idempotencyKey],
+          `update idempotency_keys set sealed_answer = ?, subject_id = ?
+          where caller_id = ? and method = ? and idempotency_key = ?`,
+          [
+            seal.close(call.write(answer), place),
+            call.subjectOf?.(answer) ?? null,
+            callerId,
+            method,
+            idempotencyKey,
+          ],
         );
         return answer;
       });
@@ -83,7 +92,7 @@ async function claim(
     `insert into idempotency_keys as k (caller_id, method, idempotency_key, request_digest, sealed_answer)
     values (?, ?, ?, ?, '')
     on conflict (caller_id, method, idempotency_key) do update
-      set request_digest = excluded.request_digest, sealed_answer = '', create_time = now()
+      set request_digest = excluded.request_digest, sealed_answer = '', subject_id = null, create_time = now()
       where k.create_time < now() - interval '${KEPT}'
     returning 1`,
     [callerId, method, idempotencyKey, digest],

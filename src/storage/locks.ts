@@ -7,5 +7,6 @@ export const LOCKS = {
   pepper: 0x4c61_7065,
   signingKey: 0x4c61_736b,
   bootstrap: 0x4c61_6273,
+  accounts: 0x4c61_6163,
   seedDevelopment: 0x4c61_6465,
 } as const;

@@ -21,8 +21,8 @@ export class BootstrapRefused extends Error {
 }
 
 /**
- * Makes the first administrator of the platform, with a one-time password: only while there is none who can
- * log in, so it is also the way back in. Of several at once, one succeeds.
+ * Makes the first administrator of the platform, with a one-time password that has to be changed first: only while
+ * there is none who can log in, so it is also the way back in. Of several at once, one succeeds.
  *
  * @throws BootstrapRefused
  * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_COMMON, PASSWORD_CONTEXT
@@ -87,7 +87,7 @@ async function someAdministratorCanLogIn(em: EntityManager): Promise<boolean> {
       select from users u
       join memberships m on m.user_id = u.id and ${IS_ACTIVE_MEMBER}
       join organizations o on o.id = m.organization_id and o.suspend_time is null
-      where u.platform_role = 'administrator'
+      where u.platform_role = 'administrator' and u.password_hash is not null
         and (u.password_expire_time is null or u.password_expire_time > now())
     ) as found`);
   return row.found;

@@ -1,7 +1,11 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
 import { mutate } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
+import type { Storage } from "../storage/open-storage.ts";
+import { claimedBy, joinOrganization } from "./accept-membership.ts";
+import type { Account } from "./account.ts";
 import { endSessions } from "./end-sessions.ts";
-import { type LoginParts, logIn } from "./login.ts";
+import { type LoginParts, logInToChange } from "./login.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
 import { User } from "./user-entity.ts";
 
@@ -16,7 +20,8 @@ export interface PasswordChange {
 
 /**
  * Changes a person's password, and ends all their sessions unless they are to be kept. What would tell of the
- * person is told only to whoever knew the password.
+ * person is told only to whoever knew the password. With an initial password it claims the account, and accepts the
+ * membership of the organization that created it.
  *
  * @throws AuthError PASSWORD_TOO_SHORT, PASSWORD_UNCHANGED, LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_COMMON,
  * PASSWORD_CONTEXT, PASSWORD_HASHING_BUSY
@@ -29,9 +34,10 @@ export async function changePassword(
   if (asked.newPassword.normalize("NFKC") === asked.currentPassword.normalize("NFKC")) {
     throw new AuthError("PASSWORD_UNCHANGED");
   }
-  const login = await logIn(parts, { ...asked, password: asked.currentPassword });
-  const { userId, email, passwordHash: before } = login;
-  const names = login.memberships.flatMap((row) => [row.displayName, row.organizationName]);
+  const account = await logInToChange(parts, { ...asked, password: asked.currentPassword });
+  const { userId, email, passwordHash: before } = account;
+  const memberships = account.isClaimed ? account.active : [...account.active, ...account.pending];
+  const names = memberships.flatMap((row) => [row.displayName, row.organizationName]);
   parts.passwordPolicy.requireStrength(asked.newPassword, { email, names });
   const passwordHash = await parts.passwordHasher.hash(asked.newPassword);
   await mutate(parts.storage, { type: "user", id: userId }, async (em) => {
@@ -39,16 +45,40 @@ export async function changePassword(
     const changed = await em.nativeUpdate(
       User,
       { id: userId, passwordHash: before },
-      { passwordHash, passwordExpireTime: null },
+      claimedBy(passwordHash),
     );
     if (changed === 0) {
       throw new AuthError("LOGIN_FAILED");
+    }
+    if (!account.isClaimed) {
+      await joinHome(parts.storage, em, account);
     }
     if (!asked.keepSessions) {
       await endSessions(em, undefined, userId);
     }
     const detail = asked.keepSessions ? { keptSessions: true } : {};
     const event = { action: "user.change_password", targetId: userId, detail };
+    return { result: undefined, event, tags: [`user:${userId}`] };
+  });
+}
+
+/** The organization that has told somebody the initial password has meant the person to be a member. */
+async function joinHome(storage: Storage, unit: EntityManager, account: Account): Promise<void> {
+  const { userId, homeOrganizationId: organizationId } = account;
+  // It is on that organization's record, while the password is the person's own.
+  await mutate({ ...storage, fork: () => unit }, { type: "user", id: userId }, async (em) => {
+    if (
+      organizationId === undefined ||
+      !(await joinOrganization(em, { organizationId, userId }, undefined))
+    ) {
+      throw new AuthError("LOGIN_FAILED");
+    }
+    const event = {
+      organizationId,
+      action: "membership.accept",
+      targetId: userId,
+      detail: { claimed: true },
+    };
     return { result: undefined, event, tags: [`user:${userId}`] };
   });
 }

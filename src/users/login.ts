@@ -1,9 +1,9 @@
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
+import { type Account, type AccountMembership, readAccount } from "./account.ts";
 import { canonical } from "./canonical.ts";
 import type { Admission, LoginSubject, LoginThrottle } from "./login-throttle.ts";
-import { IS_ACTIVE_MEMBER } from "./membership-entity.ts";
-import type { PasswordHasher } from "./password.ts";
+import type { PasswordHasher, StoredHash } from "./password.ts";
 
 /** A person who proved who they are. */
 export interface Login {
@@ -15,39 +15,7 @@ export interface Login {
   readonly memberships: readonly LoginMembership[];
 }
 
-export interface LoginMembership {
-  readonly organizationId: string;
-  readonly organizationName: string;
-  readonly displayName: string;
-  readonly role: string;
-  readonly suspended: boolean;
-}
-
-/** A row for each membership, or one without any. */
-interface LoginRow {
-  id: string;
-  email: string;
-  password_hash: string;
-  password_expired: boolean;
-  organization_id: string;
-  organization_name: string;
-  display_name: string;
-  role: string;
-  active: boolean | null;
-  suspended: boolean;
-}
-
-const LOGIN = `
-  select u.id, u.email, u.password_hash,
-    u.password_expire_time is not null and u.password_expire_time <= now() as password_expired,
-    m.organization_id, o.name as organization_name, m.display_name, r.name as role,
-    ${IS_ACTIVE_MEMBER} as active,
-    o.suspend_time is not null as suspended
-  from users u
-  left join memberships m on m.user_id = u.id
-  left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-  left join organizations o on o.id = m.organization_id
-  where u.email = ?`;
+export type LoginMembership = AccountMembership;
 
 export interface LoginParts {
   readonly storage: Storage;
@@ -62,49 +30,92 @@ export interface AskedLogin {
   readonly peerAddress: string;
 }
 
+/** What makes an attempt right. */
+export interface Proof {
+  /** The hash to check the password against. Undefined: it is checked against none, with as much work. */
+  readonly hashOf: (account: Account) => StoredHash;
+  /** @param right whether the password is that of the hash. */
+  readonly holds: (account: Account, right: boolean) => boolean;
+}
+
 /**
- * Checks an email address and a password: the one way in, whatever is then done with it.
+ * Checks an email address and a password, which may not be one that has to be changed first.
  *
- * Unknown email, wrong password, one-time password that has ended, disabled user, too many failures before: the
- * same answer after the same work, three statements and one hash. A right password is counted as a success also
- * where what the caller wants with it is then refused.
+ * @throws AuthError PASSWORD_CHANGE_REQUIRED, and what prove() throws.
+ */
+export async function logIn(parts: LoginParts, asked: AskedLogin): Promise<Login> {
+  const account = await logInToChange(parts, asked);
+  if (account.isPasswordChangeRequired) {
+    throw new AuthError("PASSWORD_CHANGE_REQUIRED");
+  }
+  const { userId, email, passwordHash, active: memberships } = account;
+  return { userId, email, passwordHash, memberships };
+}
+
+/**
+ * The same for an initial and a one-time password too, with which nothing may be done but to change it.
+ *
+ * @throws AuthError what prove() throws.
+ */
+export async function logInToChange(
+  parts: LoginParts,
+  asked: AskedLogin,
+): Promise<Account & { readonly passwordHash: string }> {
+  const account = await prove(parts, asked, {
+    hashOf: ({ passwordHash }) => passwordHash,
+    holds: (known, right) => right && !known.hasPasswordEnded && isLetIn(known),
+  });
+  const { passwordHash } = account;
+  if (passwordHash === undefined) {
+    throw new Error("a password was right that there is not");
+  }
+  return { ...account, passwordHash };
+}
+
+/** Whether there is an organization where the person is active, or will be once they have changed the password. */
+function isLetIn(account: Account): boolean {
+  const { isPasswordChangeRequired, isClaimed, homeOrganizationId, active, pending } = account;
+  // Whoever knows an initial password was told it by the organization that created the account, and by no other.
+  const awaited = isClaimed ? pending : pending.filter((row) => row.organizationId === homeOrganizationId);
+  return active.length > 0 || (isPasswordChangeRequired && awaited.length > 0);
+}
+
+/**
+ * Checks what somebody presents in the name of an email address: the one way in, whatever is then done with it.
+ *
+ * Unknown email, wrong password, one-time password that has ended, disabled user, wrong invitation, too many
+ * failures before: the same answer after the same work, three statements and one hash. A proof is counted as a
+ * success also where what the caller wants with it is then refused.
  *
  * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY
  */
-export async function logIn(parts: LoginParts, asked: AskedLogin): Promise<Login> {
+export async function prove(parts: LoginParts, asked: AskedLogin, proof: Proof): Promise<Account> {
   const email = canonical(asked.email);
   const subject = parts.loginThrottle.subjectOf(email, asked.peerAddress);
-  return await parts.loginThrottle.inTurn(subject, () => attempt(parts, subject, email, asked.password));
+  return await parts.loginThrottle.inTurn(subject, () =>
+    attempt(parts, subject, { email, password: asked.password }, proof),
+  );
 }
 
 async function attempt(
   { storage, passwordHasher, loginThrottle }: LoginParts,
   subject: LoginSubject,
-  email: string,
-  password: string,
-): Promise<Login> {
-  let rows: LoginRow[] = [];
+  { email, password }: Omit<AskedLogin, "peerAddress">,
+  proof: Proof,
+): Promise<Account> {
+  let account: Account | undefined;
   let admission: Admission = { counter: undefined };
   // It is counted when the password is about to be checked, and not where it is too busy for that.
   const right = await passwordHasher.verify(password, async () => {
     admission = await loginThrottle.admit(subject);
-    rows = await storage.fork().execute(LOGIN, [email]);
-    return admission.counter === undefined ? undefined : rows[0]?.password_hash;
+    account = await readAccount(storage, email);
+    return admission.counter === undefined || account === undefined ? undefined : proof.hashOf(account);
   });
-  const [user] = rows;
-  const memberships = rows
-    .filter((row) => row.active)
-    .map((row) => ({
-      organizationId: row.organization_id,
-      organizationName: row.organization_name,
-      displayName: row.display_name,
-      role: row.role,
-      suspended: row.suspended,
-    }));
-  const succeeded = right && user !== undefined && !user.password_expired && memberships.length > 0;
-  await loginThrottle.settle(subject, admission, succeeded);
-  if (!succeeded) {
+  const known = account as Account | undefined;
+  const holds = admission.counter !== undefined && known !== undefined && proof.holds(known, right);
+  await loginThrottle.settle(subject, admission, holds);
+  if (!holds) {
     throw new AuthError("LOGIN_FAILED");
   }
-  return { userId: user.id, email: user.email, passwordHash: user.password_hash, memberships };
+  return known;
 }

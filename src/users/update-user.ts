@@ -19,6 +19,8 @@ export interface UserUpdate {
   /** The name of a role of the organization. */
   readonly role: string | undefined;
   readonly disabled: boolean | undefined;
+  /** What the organization calls them. */
+  readonly displayName: string | undefined;
 }
 
 export interface UpdatedUser {
@@ -28,7 +30,7 @@ export interface UpdatedUser {
 }
 
 /**
- * Gives a user another role in one organization, and disables or enables them there.
+ * Gives a user another role or name in one organization, and disables or enables them there.
  *
  * @throws AuthError ORGANIZATION_REQUIRED, NOT_FOUND, ROLE_UNKNOWN, OWNER_REQUIRED, PERMISSION_NOT_HELD,
  * LAST_OWNER, and what holdActor() throws.
@@ -39,9 +41,10 @@ export async function updateUser(storage: Storage, actor: Actor, asked: UserUpda
     await lockMembers(em, organizationId);
     await holdActor(em, actor);
     const before = await viewOf(em, await findMember(em, organizationId, asked.id));
-    const { role = before.role, disabled = before.disabled } = asked;
-    const after = { ...before, role, disabled };
-    if (role === before.role && disabled === before.disabled) {
+    const { role = before.role, disabled = before.disabled, displayName = before.displayName } = asked;
+    const after = { ...before, role, disabled, displayName };
+    const isNameSame = displayName === before.displayName;
+    if (role === before.role && disabled === before.disabled && isNameSame) {
       return { result: { user: before, narrowedKeys: [] }, unchanged: true };
     }
     await requireAuthorityOver(em, actor, before);
@@ -51,10 +54,11 @@ export async function updateUser(storage: Storage, actor: Actor, asked: UserUpda
       ? former
       : await grantableRole(em, actor, organizationId, role, LockMode.PESSIMISTIC_READ);
     // Nobody lets in whoever holds more than they do.
-    if (isSameRole && !disabled) {
+    if (isSameRole && before.disabled && !disabled) {
       requireGrantable(actor, former);
     }
-    if (before.role === OWNER && (!isSameRole || disabled)) {
+    // Whoever has yet to accept is no owner who can act.
+    if (before.role === OWNER && !before.pending && (!isSameRole || disabled)) {
       await requireAnotherOwner(em, before);
     }
     await em.nativeUpdate(
@@ -62,6 +66,7 @@ export async function updateUser(storage: Storage, actor: Actor, asked: UserUpda
       { organizationId, userId: before.id },
       {
         roleId: given.id,
+        displayName,
         ...(disabled !== before.disabled && { disableTime: disabled ? raw("now()") : null }),
       },
     );
@@ -75,13 +80,25 @@ export async function updateUser(storage: Storage, actor: Actor, asked: UserUpda
     });
     const event = {
       organizationId,
-      action: isSameRole ? (disabled ? "user.disable" : "user.enable") : "user.update",
+      action: actionOf(before, after),
       targetId: before.id,
       detail: {
-        before: { role: before.role, disabled: before.disabled },
-        after: { role, disabled },
+        before: {
+          role: before.role,
+          disabled: before.disabled,
+          ...(!isNameSame && { displayName: before.displayName }),
+        },
+        after: { role, disabled, ...(!isNameSame && { displayName }) },
       },
     };
     return { result: { user: after, narrowedKeys: narrowed }, event, tags: [`user:${before.id}`, ...ended] };
   });
+}
+
+function actionOf(before: UserView, after: UserView): string {
+  const isSameOtherwise = before.role === after.role && before.displayName === after.displayName;
+  if (!isSameOtherwise || before.disabled === after.disabled) {
+    return "user.update";
+  }
+  return after.disabled ? "user.disable" : "user.enable";
 }

@@ -8,10 +8,18 @@ const UserSchema = defineEntity({
     id: p.uuid().primary(),
     /** In canonical form: NFKC and lower case. */
     email: p.text().unique(),
-    /** Argon2id in the PHC string format. */
-    passwordHash: p.text(),
-    /** A one-time password ends here unless it was changed. */
+    /** Argon2id in the PHC string format. Without it nobody logs in. */
+    passwordHash: p.text().nullable(),
+    /** An initial or one-time password ends here unless it was changed. */
     passwordExpireTime: p.datetime().columnType("timestamptz").nullable(),
+    /** Whether the password is good for nothing but to be changed. */
+    passwordChangeRequired: p.boolean().default(false),
+    /** The organization that created the account. */
+    homeOrganizationId: p.uuid().nullable().index("users_home_organization_id_idx"),
+    /** When somebody has shown that the account is theirs. Until then, an invitation is enough to take it. */
+    claimTime: p.datetime().columnType("timestamptz").nullable().defaultRaw("now()"),
+    /** Nothing personal is left of who was deleted. */
+    deleteTime: p.datetime().columnType("timestamptz").nullable(),
     /** `administrator` holds every PLATFORM permission. */
     platformRole: p.text().$type<"administrator">().nullable(),
     createTime: p.datetime().columnType("timestamptz").defaultRaw("now()"),

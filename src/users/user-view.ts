@@ -12,6 +12,8 @@ export interface UserView {
   readonly role: string;
   readonly disabled: boolean;
   readonly createTime: Date;
+  /** Whether they have yet to accept the membership. */
+  readonly pending: boolean;
 }
 
 /** The users behind memberships, in the same order. */
@@ -28,5 +30,6 @@ export async function viewsOf(em: EntityManager, memberships: readonly Membershi
     role: roleNames.get(membership.roleId) ?? "",
     disabled: membership.disableTime != null,
     createTime: membership.createTime,
+    pending: membership.acceptTime == null,
   }));
 }

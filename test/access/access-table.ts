@@ -34,6 +34,7 @@ export const CODES: Readonly<Record<string, string>> = {
   bad: "API_KEY_INVALID",
   req: "REQUEST_INVALID",
   owner: "OWNER_UNKNOWN",
+  acct: "ACCOUNT_NOT_MANAGED",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
@@ -150,6 +151,30 @@ RemoveMembership id=missing org=acme     -       perm    none   perm    perm    
 RemoveMembership id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
 RemoveMembership id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
 ChangePassword                           ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+AcceptMembership                         login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+ResetPassword id=acme                    -       perm    held   perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm
+ResetPassword id=acme org=acme           -       perm    held   perm    perm    perm    ok     ok     other  held      ok       ok       held     held         perm
+ResetPassword id=acme org=globex         -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+ResetPassword id=acme org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ResetPassword id=globex                  -       perm    none   perm    perm    perm    none   none   ok     none      which    none     which    which        perm
+ResetPassword id=globex org=acme         -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+ResetPassword id=globex org=globex       -       other   other  other   other   other   other  other  ok     held      ok       two      held     held         perm
+ResetPassword id=globex org=missing      -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ResetPassword id=missing                 -       perm    none   perm    perm    perm    none   none   none   none      which    none     which    which        perm
+ResetPassword id=missing org=acme        -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+ResetPassword id=missing org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+ResetPassword id=missing org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ResetPassword id=self                    -       perm    none   perm    perm    perm    acct   acct   acct   acct      which    none     which    which        perm
+ResetPassword id=self org=acme           -       perm    none   perm    perm    perm    acct   acct   other  acct      none     none     none     none         perm
+ResetPassword id=self org=globex         -       other   other  other   other   other   other  other  acct   acct      none     two      none     none         perm
+ResetPassword id=self org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+DeleteUser id=acme                       -       perm    held   perm    perm    perm    ok     ok     none   ok        ok       ok       which    ok           perm
+DeleteUser id=globex                     -       perm    none   perm    perm    perm    none   none   ok     ok        ok       none     which    ok           perm
+DeleteUser id=missing                    -       perm    none   perm    perm    perm    none   none   none   none      none     none     which    none         perm
+ListMemberships id=acme                  -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+ListMemberships id=globex                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
+ListMemberships id=missing               -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+ListMemberships id=self                  -       perm    perm   ok      ok      ok      ok     ok     ok     ok        none     none     none     perm         perm
 CreateRole                               -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
 CreateRole org=acme                      -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
 CreateRole org=globex                    -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm

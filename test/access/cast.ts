@@ -59,6 +59,7 @@ export async function addUser({ storage }: Core, asked: UserToAdd): Promise<Adde
       em.create(User, {
         id: uuidv4(),
         email,
+        homeOrganizationId: organizationId,
         passwordHash: asked.password.hash,
         passwordExpireTime: asked.passwordExpireTime ?? null,
         platformRole: asked.platformRole ?? null,

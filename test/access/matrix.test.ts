@@ -37,7 +37,8 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   const isOfPlatform = method.parent.name === "ServiceKeyService";
   const ids = isOfPlatform ? ["known", "missing"] : ["acme", "globex", "missing"];
   // Whoever removes themselves makes no more calls: see test/users.
-  const isAboutPeople = method.parent.name === "UserService" && method.name !== "RemoveMembership";
+  const isTheEnd = ["RemoveMembership", "DeleteUser"].includes(method.name);
+  const isAboutPeople = method.parent.name === "UserService" && !isTheEnd;
   const self = isAboutPeople ? ["self"] : [];
   const byId: Call[] = fields.has("id") ? [...ids, ...self].map((id) => ({ method, id })) : [{ method }];
   return byId.flatMap((call): Call[] =>

@@ -8,9 +8,9 @@ import {
   OrganizationService,
   startService,
   type TestService,
-  UserService,
 } from "../support/service.ts";
 import { until } from "../support/until.ts";
+import { join } from "../users/people.ts";
 import { field, linesOf, operatorOf } from "./operator.ts";
 
 let service: TestService;
@@ -78,7 +78,7 @@ describe("latchkey role", { concurrency: 3 }, () => {
       role: "caller",
       password: "correct horse battery",
     };
-    await service.client(UserService, { authorization: `Bearer ${await service.logIn()}` }).createUser(user);
+    await join(service, { authorization: `Bearer ${await service.logIn()}` }, user);
     const token = await service.logIn(user.email, user.password);
     const { apiKey } = await service
       .client(ApiKeyService, { authorization: `Bearer ${token}` })

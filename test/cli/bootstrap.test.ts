@@ -13,6 +13,7 @@ import {
   TokenService,
   UserService,
 } from "../support/service.ts";
+import { join, logInFirst } from "../users/people.ts";
 
 const EMAIL = "root@acme.test";
 const HOURS = 60 * 60 * 1000;
@@ -28,23 +29,15 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
     assert.match(password, /^[\w-]{32}$/);
 
     const service = await deployment.serve();
-    const token = await service.logIn(EMAIL, password);
+    assert.equal(await reasonOf(service.logIn(EMAIL, password)), "PASSWORD_CHANGE_REQUIRED");
+    await assertOneDay(deployment, began, output);
+    const token = await logInFirst(service, EMAIL, password);
     const me = await service.client(AuthenticationService, bearer(token)).whoAmI({});
     assert.equal(me.principal?.email, EMAIL);
     assert.equal(me.principal.role, "owner");
     assert.equal(me.organization?.id, organizationId);
     assert.ok(me.permissions.includes("platform.organizations.write"));
     await service.client(OrganizationService, bearer(token)).createOrganization({ name: "other" });
-
-    const users = await query<{ password_expire_time: Date }>(
-      deployment.database,
-      "select password_expire_time from users",
-    );
-    const [user] = users;
-    assert.equal(users.length, 1);
-    const lasts = (user?.password_expire_time.getTime() ?? 0) - began;
-    assert.ok(lasts > 24 * HOURS - 1000 && lasts < 24 * HOURS + 60_000, `${lasts}`);
-    assert.ok(output.includes(user?.password_expire_time.toISOString() ?? "?"), output);
   });
 
   it("leaves a record of it, and no secret in any table", async (t) => {
@@ -84,12 +77,12 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
     const second = await bootstraps(deployment);
     assert.notEqual(second.password, first.password);
     assert.equal(second.organizationId, first.organizationId);
-    await service.logIn(EMAIL, second.password);
+    await logInFirst(service, EMAIL, second.password);
     assert.equal(await reasonOf(service.logIn(EMAIL, first.password)), "LOGIN_FAILED");
 
     await query(deployment.database, "update users set password_expire_time = now()");
     const third = await bootstraps(deployment, "second@acme.test");
-    await service.logIn("second@acme.test", third.password);
+    await logInFirst(service, "second@acme.test", third.password);
     assert.equal(await reasonOf(service.logIn(EMAIL, second.password)), "LOGIN_FAILED");
   });
 
@@ -119,12 +112,16 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
 
     await query(deployment.database, "update memberships set disable_time = now()");
     const again = await bootstraps(deployment);
-    await service.logIn(EMAIL, again.password);
+    await logInFirst(service, EMAIL, again.password);
 
     await query(deployment.database, "update organizations set suspend_time = now()");
     assert.match(await refusal(bootstrap(deployment, EMAIL)), /that organization is suspended; name another/);
     const other = await bootstraps(deployment, EMAIL, "other");
-    const grant = { case: "password", value: { email: EMAIL, password: other.password } } as const;
+    const newPassword = "correct horse battery staple";
+    await service
+      .client(UserService)
+      .changePassword({ email: EMAIL, currentPassword: other.password, newPassword });
+    const grant = { case: "password", value: { email: EMAIL, password: newPassword } } as const;
     const { accessToken: token } = await service
       .client(TokenService)
       .issueToken({ grant, organizationId: other.organizationId });
@@ -136,18 +133,16 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
     const deployment = await deploy(t);
     const first = await bootstraps(deployment);
     const service = await deployment.serve();
-    const token = await service.logIn(EMAIL, first.password);
+    const token = await logInFirst(service, EMAIL, first.password);
     const password = "correct horse battery staple";
-    await service
-      .client(UserService, bearer(token))
-      .createUser({ email: "owner@acme.test", displayName: "Owner", role: "owner", password });
+    await join(service, bearer(token), { email: "owner@acme.test", role: "owner", password });
     await query(
       deployment.database,
       "update users set password_expire_time = now() where platform_role is not null",
     );
     // They become one, and their old password ends.
     const { password: oneTime } = await bootstraps(deployment, "owner@acme.test");
-    await service.logIn("owner@acme.test", oneTime);
+    await logInFirst(service, "owner@acme.test", oneTime);
     assert.equal(await reasonOf(service.logIn("owner@acme.test", password)), "LOGIN_FAILED");
   });
 
@@ -252,6 +247,18 @@ async function bootstraps(deployment: Deployment, email = EMAIL, organization = 
   const password = /^password +(\S+)$/m.exec(output)?.[1] ?? assert.fail(output);
   const organizationId = /^organization .*\(([0-9a-f-]{36})\)$/m.exec(output)?.[1] ?? assert.fail(output);
   return { password, organizationId, output };
+}
+
+async function assertOneDay({ database }: Deployment, began: number, output: string): Promise<void> {
+  const users = await query<{ password_expire_time: Date }>(
+    database,
+    "select password_expire_time from users",
+  );
+  const [user] = users;
+  assert.equal(users.length, 1);
+  const lasts = (user?.password_expire_time.getTime() ?? 0) - began;
+  assert.ok(lasts > 24 * HOURS - 1000 && lasts < 24 * HOURS + 60_000, `${lasts}`);
+  assert.ok(output.includes(user?.password_expire_time.toISOString() ?? "?"), output);
 }
 
 function bearer(token: string): Record<string, string> {

@@ -26,6 +26,7 @@ import {
   startService,
   type TestService,
   TokenService,
+  UserService,
 } from "../support/service.ts";
 import { until } from "../support/until.ts";
 import { type DatabaseProxy, startProxy } from "./database-proxy.ts";
@@ -189,7 +190,13 @@ describe("latchkey serve", { concurrency: 3 }, () => {
     const [, password = ""] = await bootstrap.said(/^password +(\S+)$/m);
     const [first] = replicas;
     assert.ok(first);
-    const grant = { case: "password", value: { email: "a@acme.test", password } } as const;
+    const newPassword = "correct horse battery staple";
+    await clientOf(UserService, first.url).changePassword({
+      email: "a@acme.test",
+      currentPassword: password,
+      newPassword,
+    });
+    const grant = { case: "password", value: { email: "a@acme.test", password: newPassword } } as const;
     const { accessToken } = await clientOf(TokenService, first.url).issueToken({ grant });
     assert.equal(decodeJwt(accessToken).iss, PUBLIC_URL);
     const { secret } = await clientOf(ApiKeyService, first.url, bearer(accessToken)).createApiKey({

@@ -96,7 +96,9 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
   const internalKey = handedOut("an internal key", internal);
   const email = `${uuidv4()}@people.test`;
   const first = keep("a first password", `first password ${uuidv4()}`);
-  await note(users.createUser({ email, displayName: "Ann", role: "member", password: first }));
+  const invited = await users.createUser({ email, displayName: "Ann", role: "member" });
+  const invitation = keep("an invitation", invited.invitation);
+  await note(users.acceptMembership({ email, invitation, password: first }));
   const ended = keepToken("a token that was ended", await service.logIn(email, first));
   await note(tokens.revokeToken({ target: { case: "token", value: ended } }));
   const second = keep("a changed password", `second password ${uuidv4()}`);
@@ -134,8 +136,13 @@ export async function liveThroughTrouble(): Promise<TroubledLife> {
   const onceEmail = `${uuidv4()}@people.test`;
   const oncePassword = keep("a password that is sent twice", `sent twice ${uuidv4()}`);
   const onceUser = { email: onceEmail, role: "member", password: oncePassword, idempotencyKey };
-  await note(users.createUser(onceUser));
-  await note(users.createUser(onceUser));
+  const told = await users.createUser(onceUser);
+  assert.equal(
+    (await users.createUser(onceUser)).invitation,
+    keep("an invitation told twice", told.invitation),
+  );
+  const reset = await users.resetPassword({ id: idOf(told.user) });
+  await note(service.logIn(onceEmail, keep("a one-time password", reset.oneTimePassword)));
   await note(users.createUser({ ...onceUser, password: `${oncePassword} too` }));
 
   // What another system made.

@@ -130,6 +130,14 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const person = await addUser(core, { organizationId, role: "member", password });
   const changing = await addUser(core, { organizationId, role: "member", password });
   const token = await service.logIn(person.email, password.text);
+  const forgetful = await addUser(core, { organizationId, role: "member", password });
+  const deleted = await addUser(core, { organizationId, role: "member", password });
+  const invite = async () => {
+    const email = `${uuidv4()}@people.test`;
+    const { invitation } = await admin.users.createUser({ email, role: "viewer" });
+    return { email, invitation, password: password.text };
+  };
+  const [acceptance, waiting] = [await invite(), await invite()];
 
   const other = await addOrganization(core);
   const apiKey = { name: "key", permissions: ["calls.read"] };
@@ -360,6 +368,36 @@ async function mutations(): Promise<Record<string, Mutating>> {
         ["LAST_OWNER", () => admin.users.removeMembership({ id: service.admin.id })],
         ["OWNER_UNKNOWN", () => admin.users.removeMembership({ id: leaving.id, newOwnerId: missing })],
         ["PERMISSION_DENIED", () => weak.users.removeMembership({ id: leaving.id })],
+      ],
+    },
+    "UserService.AcceptMembership": {
+      records: { action: "membership.accept", of: "organization", tags: true },
+      call: () => nobody.users.acceptMembership(acceptance),
+      unchanged: [],
+      refused: [
+        ["LOGIN_FAILED", () => nobody.users.acceptMembership({ ...acceptance, invitation: "in_none" })],
+        ["PASSWORD_TOO_SHORT", () => nobody.users.acceptMembership({ ...waiting, password: "short" })],
+      ],
+    },
+    "UserService.ResetPassword": {
+      records: { action: "user.reset_password", of: "organization", tags: true },
+      call: () => admin.users.resetPassword({ id: forgetful.id }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.users.resetPassword({ id: missing })],
+        ["ACCOUNT_NOT_MANAGED", () => admin.users.resetPassword({ id: service.admin.id })],
+        ["PERMISSION_DENIED", () => weak.users.resetPassword({ id: forgetful.id })],
+      ],
+    },
+    "UserService.DeleteUser": {
+      records: { action: "user.delete", of: "organization", tags: true },
+      call: () => admin.users.deleteUser({ id: deleted.id }),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.users.deleteUser({ id: missing })],
+        ["LAST_OWNER", () => admin.users.deleteUser({ id: service.admin.id })],
+        ["OWNER_UNKNOWN", () => admin.users.deleteUser({ id: forgetful.id, newOwnerId: forgetful.id })],
+        ["PERMISSION_DENIED", () => weak.users.deleteUser({ id: forgetful.id })],
       ],
     },
     "RoleService.CreateRole": {

@@ -4,6 +4,7 @@ import { BootstrapRefused, bootstrap } from "../../src/users/bootstrap.ts";
 import { addUser, makePassword, type Password } from "../access/cast.ts";
 import { query } from "../support/cluster.ts";
 import { AuthenticationService, startService, type TestService } from "../support/service.ts";
+import { logInFirst } from "./people.ts";
 
 const PASSWORD = "one-time password";
 
@@ -46,7 +47,7 @@ test("of many that start at once, one makes an administrator", async () => {
 test("the first administrator owns the organization, and holds every permission of the platform", async () => {
   const { organizationId } = await bootstrap(service.core, asked({ organization: "Acme" }));
   assert.equal(organizationId, service.organizationId, "the organization that exists, in any case");
-  const token = await service.logIn("first@acme.test", PASSWORD);
+  const token = await logInFirst(service, "first@acme.test", PASSWORD);
   const me = await service.client(AuthenticationService, { authorization: `Bearer ${token}` }).whoAmI({});
   assert.equal(me.principal?.role, "owner");
   assert.ok(me.permissions.includes("platform.users.write"));
@@ -82,7 +83,7 @@ test("whatever shuts the last administrator out opens the way back in", async ()
     await bootstrap(service.core, asked({ email: `before${turn}@acme.test` }));
     await run(out);
     await bootstrap(service.core, asked({ email: `after${turn}@acme.test` }));
-    await service.logIn(`after${turn}@acme.test`, PASSWORD);
+    await logInFirst(service, `after${turn}@acme.test`, PASSWORD);
     await run("update users set platform_role = null");
   }
   await bootstrap(service.core, asked({ organization: "closed", email: "in@closed.test" }));
@@ -98,7 +99,7 @@ test("a known person is made the administrator, and let in where they were shut 
   const organizationId = service.organizationId;
   const person = await addUser(service.core, { organizationId, role: "viewer", password, disabled: true });
   await bootstrap(service.core, asked({ email: person.email.toUpperCase() }));
-  const token = await service.logIn(person.email, PASSWORD);
+  const token = await logInFirst(service, person.email, PASSWORD);
   const me = await service.client(AuthenticationService, { authorization: `Bearer ${token}` }).whoAmI({});
   assert.deepEqual([me.principal?.id, me.principal?.role], [person.id, "owner"]);
 });
@@ -108,7 +109,7 @@ test("a known person who had left is made the administrator, and is a member aga
   const person = await addUser(service.core, { organizationId, role: "viewer", password });
   await run("update memberships set remove_time = now() where user_id = $1", [person.id]);
   await bootstrap(service.core, asked({ email: person.email }));
-  const token = await service.logIn(person.email, PASSWORD);
+  const token = await logInFirst(service, person.email, PASSWORD);
   const me = await service.client(AuthenticationService, { authorization: `Bearer ${token}` }).whoAmI({});
   assert.deepEqual([me.principal?.id, me.principal?.role], [person.id, "owner"]);
 });

@@ -58,10 +58,11 @@ const count = async (sql: string, values: unknown[]) =>
   (await query<{ count: number }>(service.connection, `select count(*)::int as count from ${sql}`, values))[0]
     ?.count;
 
-test("a new user is a member at once, by the canonical form of the email, and logs in with the first password", async () => {
+test("a new user is pending, by the canonical form of the email, and is told with an invitation", async () => {
   const admin = await asUser("admin");
   const email = freshEmail();
-  const { user } = await create(admin, { email: email.toUpperCase(), role: "member" });
+  const { user, invitation } = await create(admin, { email: email.toUpperCase(), role: "member" });
+  assert.match(invitation, /^in_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$/);
   const { id, createTime, ...rest } = user ?? assert.fail();
   assert.match(id, /^[0-9a-f-]{14}4/, "a random id tells nothing of when they first came");
   assert.ok(createTime);
@@ -72,8 +73,8 @@ test("a new user is a member at once, by the canonical form of the email, and lo
     displayName: "Ann",
     role: "member",
     disabled: false,
+    pending: true,
   });
-  await service.logIn(email, FIRST);
 });
 
 test("of 20 at once who create one email in one organization, one succeeds", async () => {
@@ -87,20 +88,23 @@ test("of 20 at once who create one email in one organization, one succeeds", asy
   assert.equal(await count("memberships m join users u on u.id = m.user_id where u.email = $1", [email]), 1);
 });
 
-test("of two organizations that create one email at once, both are answered alike, and one waits for consent", async () => {
+test("of two organizations that create one email at once, both are answered alike, and one is its home", async () => {
   const admin = await asUser("admin");
   for (let round = 0; round < 5; round++) {
     const email = freshEmail();
     const [here, there] = await Promise.all([create(admin, { email }), create(elsewhere.owner, { email })]);
     assert.equal(here.user?.id, there.user?.id);
     assert.equal(await count("users where email = $1", [email]), 1);
-    const memberships = await query<{ accepted: boolean }>(
+    const memberships = await query<{ accepted: boolean; is_home: boolean }>(
       service.connection,
-      `select accept_time is not null as accepted from memberships m join users u on u.id = m.user_id
-       where u.email = $1 order by 1`,
+      `select accept_time is not null as accepted, u.home_organization_id = m.organization_id as is_home
+       from memberships m join users u on u.id = m.user_id where u.email = $1 order by 2`,
       [email],
     );
-    assert.deepEqual(memberships, [{ accepted: false }, { accepted: true }]);
+    assert.deepEqual(memberships, [
+      { accepted: false, is_home: false },
+      { accepted: false, is_home: true },
+    ]);
   }
 });
 
@@ -111,7 +115,8 @@ test("an email that is known elsewhere is answered like a new one, after as many
   const answers: unknown[] = [];
   for (const email of [known, freshEmail()]) {
     hashes = 0;
-    const { user } = await create(admin, { email });
+    const { user, invitation } = await create(admin, { email });
+    assert.match(invitation, /^in_/);
     assert.equal(hashes, 1);
     assert.ok(user?.createTime);
     answers.push({
@@ -135,7 +140,7 @@ test("a person's other organizations change neither their password nor their nam
   await service
     .client(UserService, elsewhere.owner)
     .createUser({ email, displayName: "Mallory", role: "owner", password: "another password of theirs" });
-  await service.logIn(email, FIRST);
+  await refusedWith("PASSWORD_CHANGE_REQUIRED", service.logIn(email, FIRST));
   await refusedWith("LOGIN_FAILED", service.logIn(email, "another password of theirs"));
   const { user: seen } = await service.client(UserService, admin).getUser({ id: user?.id ?? "" });
   assert.deepEqual(seen, user);

@@ -65,6 +65,20 @@ async function strangers(): Promise<
   const { connection } = service;
   await query(connection, "delete from memberships where user_id = $1", [alone.id]);
   await query(connection, "update memberships set remove_time = now() where user_id = $1", [gone.id]);
+  // Somebody who was invited, and whose account nobody has claimed yet.
+  const unclaimed = async (set: string) => {
+    const invited = await add({ accepted: false });
+    await query(connection, `update users set claim_time = null, ${set} where id = $1`, [invited.id]);
+    return invited;
+  };
+  const initial = "password_change_required = true";
+  const unwanted = await unclaimed(initial);
+  await query(connection, "update memberships set disable_time = now() where user_id = $1", [unwanted.id]);
+  const reset = await add();
+  await query(connection, `update users set ${initial} where id = $1`, [reset.id]);
+  const deleted = await add();
+  const admin = service.client(UserService, { authorization: `Bearer ${await service.logIn()}` });
+  await admin.deleteUser({ id: deleted.id });
   const long = "x".repeat(256);
   return {
     "an unknown email": { email: "nobody@people.test" },
@@ -75,6 +89,16 @@ async function strangers(): Promise<
     "a disabled user with a wrong password": { ...(await add({ disabled: true })), password: "wrong" },
     "a pending membership": await add({ accepted: false }),
     "a one-time password that has ended": await add({ passwordExpireTime: new Date(Date.now() - 1_000) }),
+    "an account without a password": await unclaimed("password_hash = null"),
+    "a wrong initial password": { ...(await unclaimed(initial)), password: "wrong" },
+    "an initial password of whoever is disabled": unwanted,
+    "an initial password whose organization is not the one that waits": await unclaimed(
+      `${initial}, home_organization_id = null`,
+    ),
+    "an initial password that has ended": await unclaimed(`${initial}, password_expire_time = now()`),
+    "a wrong one-time password": { ...reset, password: "wrong" },
+    "a user who was deleted": deleted,
+    "the email that a deleted user is left with": { email: `deleted ${deleted.id}` },
     "a user without any membership": alone,
     "a user who has left": gone,
     "a user who has left with a wrong password": { ...gone, password: "wrong" },
@@ -207,7 +231,7 @@ test("organizations where somebody is disabled, pending or gone are not theirs t
   await refusedWith("LOGIN_FAILED", logIn(email, password.text, left));
 });
 
-test("a one-time password lets in until it ends", async () => {
+test("a password that has an end lets in until then", async () => {
   const { email } = await add({ passwordExpireTime: new Date(Date.now() + 60_000) });
   await logIn(email);
 });

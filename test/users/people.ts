@@ -1,6 +1,7 @@
+import assert from "node:assert/strict";
 import { addUser, type Password, type UserToAdd } from "../access/cast.ts";
 import { reasonOf } from "../support/refusal.ts";
-import { AuthenticationService, type TestService } from "../support/service.ts";
+import { AuthenticationService, type TestService, UserService } from "../support/service.ts";
 
 export type Headers = Record<string, string>;
 
@@ -34,3 +35,29 @@ export async function rightsOf(service: TestService, headers: Headers): Promise<
 /** Why these headers are refused, by a service's next decision; undefined where they are not. */
 export const refusalOf = (service: TestService, headers: Headers): Promise<string | undefined> =>
   reasonOf(rightsOf(service, headers));
+
+/** Somebody whom an administrator has invited, and who has accepted and chosen their password. */
+export async function join(
+  service: TestService,
+  headers: Headers,
+  asked: {
+    readonly email: string;
+    readonly password: string;
+    readonly role: string;
+    readonly displayName?: string;
+    readonly organizationId?: string;
+  },
+): Promise<{ readonly id: string }> {
+  const { email, password, ...rest } = asked;
+  const users = service.client(UserService, headers);
+  const { user, invitation } = await users.createUser({ email, ...rest });
+  await users.acceptMembership({ email, invitation, password });
+  return { id: user?.id ?? assert.fail("was made") };
+}
+
+/** Logs in with a password that has to be changed, by changing it. @returns the access token. */
+export async function logInFirst(service: TestService, email: string, password: string): Promise<string> {
+  const newPassword = `${password} of one's own`;
+  await service.client(UserService).changePassword({ email, currentPassword: password, newPassword });
+  return await service.logIn(email, newPassword);
+}

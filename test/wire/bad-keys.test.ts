@@ -11,6 +11,7 @@ import {
   startService,
   UserService,
 } from "../support/service.ts";
+import { join } from "../users/people.ts";
 import { BASE62, keyText, nextLetter, otherCase, partsOf, replaceAt } from "./key-text.ts";
 import { assertOutcomes, shown } from "./outcomes.ts";
 import { callHttp1, type Field, verdictOf } from "./raw-call.ts";
@@ -162,13 +163,12 @@ function* forgedFrom(good: string): Generator<readonly [name: string, text: stri
 async function keyOfAnotherUser(organizationId: string) {
   const email = `${randomUUID()}@acme.test`;
   const password = randomUUID();
-  const users = service.client(UserService, admin);
-  const { user } = await users.createUser({ organizationId, email, password, role: "admin" });
+  const { id: userId } = await join(service, admin, { organizationId, email, password, role: "admin" });
   const theirs = { authorization: `Bearer ${await service.logIn(email, password)}` };
   const { secret } = await service
     .client(ApiKeyService, theirs)
     .createApiKey({ name: "theirs", permissions: ["calls.read"] });
-  return { secret, userId: user?.id ?? assert.fail() };
+  return { secret, userId };
 }
 
 async function keyOfInternalKey() {

@@ -10,6 +10,7 @@ import {
   type TestService,
   UserService,
 } from "../support/service.ts";
+import { join } from "../users/people.ts";
 import type { Field } from "./raw-call.ts";
 
 /** A call that is good. */
@@ -53,8 +54,13 @@ async function goodBodies(
   const idOf = (made: { readonly id: string } | undefined) => made?.id ?? assert.fail("was made");
   const newUser = async () => {
     const login = { email: `${randomUUID()}@acme.test`, password: randomUUID() };
-    const { user } = await service.client(UserService, admin).createUser({ ...login, role: "member" });
-    return { ...login, id: idOf(user) };
+    return { ...login, ...(await join(service, admin, { ...login, role: "member" })) };
+  };
+  const invite = async () => {
+    const login = { email: `${randomUUID()}@acme.test`, password: randomUUID() };
+    const invited = { email: login.email, role: "member" };
+    const { invitation } = await service.client(UserService, admin).createUser(invited);
+    return { ...login, invitation };
   };
   const newApiKey = async () => {
     const { apiKey, secret } = await apiKeys.createApiKey({ name: "good", permissions: ["calls.read"] });
@@ -187,7 +193,13 @@ async function goodBodies(
     },
     GetUser: { id: person.id, organizationId },
     ListUsers: { organizationId, ...firstPage },
-    UpdateUser: { id: person.id, organizationId, role: "viewer", disabled: true },
+    UpdateUser: {
+      id: person.id,
+      organizationId,
+      role: "viewer",
+      disabled: true,
+      displayName: "Newer",
+    },
     RemoveMembership: { id: leaving.id, organizationId, newOwnerId: service.admin.id },
     ChangePassword: {
       email: forgetful.email,
@@ -195,6 +207,10 @@ async function goodBodies(
       newPassword: `${forgetful.password} too`,
       keepSessions: true,
     },
+    AcceptMembership: await invite(),
+    ResetPassword: { id: (await newUser()).id, organizationId },
+    DeleteUser: { id: (await newUser()).id, newOwnerId: service.admin.id },
+    ListMemberships: { id: person.id, ...firstPage },
     CreateRole: { organizationId, name: "new", permissions, idempotencyKey },
     ListRoles: { organizationId, ...firstPage },
     UpdateRole: { id: await newRole(), name: "newer", permissions },

@@ -8,6 +8,7 @@ import {
   type TestService,
   UserService,
 } from "../support/service.ts";
+import { join } from "../users/people.ts";
 import type { Field } from "./raw-call.ts";
 
 /** An id that is one, of nothing. */
@@ -29,9 +30,9 @@ export async function twoTenants(service: TestService) {
   async function newUser(organizationId = service.organizationId) {
     const email = `${randomUUID()}@acme.test`;
     const password = randomUUID();
-    const { user } = await users.createUser({ organizationId, email, password, role: "admin" });
+    const { id } = await join(service, admin, { organizationId, email, password, role: "admin" });
     const credential: Field = ["authorization", `Bearer ${await service.logIn(email, password)}`];
-    return { id: idOf(user), email, password, credential };
+    return { id, email, password, credential };
   }
   async function newApiKey() {
     const { apiKey, secret } = await apiKeys.createApiKey({ name: "x", permissions: ["calls.read"] });

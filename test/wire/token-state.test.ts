@@ -14,6 +14,7 @@ import {
   TokenService,
   UserService,
 } from "../support/service.ts";
+import { join } from "../users/people.ts";
 import { assertOutcomes } from "./outcomes.ts";
 import { callHttp1, verdictOf } from "./raw-call.ts";
 import { AUTHENTICATE, type TokenCase, tokenCases, WHO_AM_I } from "./token-cases.ts";
@@ -97,8 +98,7 @@ describe("the audience of a token", () => {
 async function newUser({ organizationId = service.organizationId, role = "admin" } = {}) {
   const email = `${randomUUID()}@acme.test`;
   const password = randomUUID();
-  const { user } = await users.createUser({ organizationId, email, password, role });
-  const id = user?.id ?? assert.fail();
+  const { id } = await join(service, admin, { organizationId, email, password, role });
   return { id, email, password, token: await service.logIn(email, password) };
 }
 

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/user.proto.
  */
 export const file_latchkey_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKhAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvkBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh8KCHBhc3N3b3JkGAUgASgJQg26SApyCBABGIACKIAIEisKD2lkZW1wb3RlbmN5X2tleRgGIAEoCUISukgPcg0YgAEyCF5bIS1+XSokIjUKEkNyZWF0ZVVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqwBChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIuCgRyb2xlGAMgASgJQhu6SBhyFhgyMhJeW2Etel1bYS16MC05Xy1dKiRIAIgBARIVCghkaXNhYmxlZBgEIAEoCEgBiAEBQgcKBV9yb2xlQgsKCV9kaXNhYmxlZCJtChJVcGRhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISNgoRbmFycm93ZWRfYXBpX2tleXMYAiADKAsyGy5sYXRjaGtleS52MS5OYXJyb3dlZEFwaUtleSJ4ChdSZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIhCgxuZXdfb3duZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBInMKGFJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZRIfChdoYW5kZWRfb3Zlcl9hcGlfa2V5X2lkcxgBIAMoCRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAIgAygJEhkKEWtub3duX2FwaV9rZXlfaWRzGAMgAygJIqIBChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSJAoFZW1haWwYASABKAlCFbpIEnIQKMACMgteW15ccHtDfV0rJBInChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIEiMKDG5ld19wYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACBIVCg1rZWVwX3Nlc3Npb25zGAQgASgIIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UygAYKC1VzZXJTZXJ2aWNlEn8KCkNyZWF0ZVVzZXISHi5sYXRjaGtleS52MS5DcmVhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEnkKB0dldFVzZXISGy5sYXRjaGtleS52MS5HZXRVc2VyUmVxdWVzdBocLmxhdGNoa2V5LnYxLkdldFVzZXJSZXNwb25zZSIzkAIB8sUYLCIqCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZCABEn0KCUxpc3RVc2VycxIdLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXNwb25zZSIxkAIB8sUYKiIoCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZBJ/CgpVcGRhdGVVc2VyEh4ubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRKRAQoQUmVtb3ZlTWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLlJlbW92ZU1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuUmVtb3ZlTWVtYmVyc2hpcFJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSYQoOQ2hhbmdlUGFzc3dvcmQSIi5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaIy5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIgbyxRgCGAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
+  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKyAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3BlbmRpbmcYCCABKAgiuAEKCk1lbWJlcnNoaXASFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJEhkKEW9yZ2FuaXphdGlvbl9uYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIMCgRyb2xlGAQgASgJEg8KB3BlbmRpbmcYBSABKAgSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvcBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh0KCHBhc3N3b3JkGAUgASgJQgu6SAhyBhiAAiiACBIrCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCErpID3INGIABMgheWyEtfl0qJCJJChJDcmVhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISEgoKaW52aXRhdGlvbhgCIAEoCSJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIu4BChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIuCgRyb2xlGAMgASgJQhu6SBhyFhgyMhJeW2Etel1bYS16MC05Xy1dKiRIAIgBARIVCghkaXNhYmxlZBgEIAEoCEgBiAEBEi8KDGRpc3BsYXlfbmFtZRgFIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiRIAogBAUIHCgVfcm9sZUILCglfZGlzYWJsZWRCDwoNX2Rpc3BsYXlfbmFtZSJtChJVcGRhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISNgoRbmFycm93ZWRfYXBpX2tleXMYAiADKAsyGy5sYXRjaGtleS52MS5OYXJyb3dlZEFwaUtleSJ4ChdSZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIhCgxuZXdfb3duZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBInMKGFJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZRIfChdoYW5kZWRfb3Zlcl9hcGlfa2V5X2lkcxgBIAMoCRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAIgAygJEhkKEWtub3duX2FwaV9rZXlfaWRzGAMgAygJIqIBChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSJAoFZW1haWwYASABKAlCFbpIEnIQKMACMgteW15ccHtDfV0rJBInChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIEiMKDG5ld19wYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACBIVCg1rZWVwX3Nlc3Npb25zGAQgASgIIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UigAEKF0FjY2VwdE1lbWJlcnNoaXBSZXF1ZXN0EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHgoKaW52aXRhdGlvbhgCIAEoCUIKukgHcgUQASiAAhIfCghwYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACCIzChhBY2NlcHRNZW1iZXJzaGlwUmVzcG9uc2USFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJIlIKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBImMKFVJlc2V0UGFzc3dvcmRSZXNwb25zZRIZChFvbmVfdGltZV9wYXNzd29yZBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTAoRRGVsZXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKDG5ld19vd25lcl9pZBgCIAEoCUILukgI2AEBcgOwAQEibQoSRGVsZXRlVXNlclJlc3BvbnNlEh8KF2hhbmRlZF9vdmVyX2FwaV9rZXlfaWRzGAEgAygJEhsKE3Jldm9rZWRfYXBpX2tleV9pZHMYAiADKAkSGQoRa25vd25fYXBpX2tleV9pZHMYAyADKAkibgoWTGlzdE1lbWJlcnNoaXBzUmVxdWVzdBIXCgJpZBgBIAEoCUILukgI2AEBcgOwAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRj6ASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEImAKF0xpc3RNZW1iZXJzaGlwc1Jlc3BvbnNlEiwKC21lbWJlcnNoaXBzGAEgAygLMhcubGF0Y2hrZXkudjEuTWVtYmVyc2hpcBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky+AkKC1VzZXJTZXJ2aWNlEn8KCkNyZWF0ZVVzZXISHi5sYXRjaGtleS52MS5DcmVhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEnkKB0dldFVzZXISGy5sYXRjaGtleS52MS5HZXRVc2VyUmVxdWVzdBocLmxhdGNoa2V5LnYxLkdldFVzZXJSZXNwb25zZSIzkAIB8sUYLCIqCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZCABEn0KCUxpc3RVc2VycxIdLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXNwb25zZSIxkAIB8sUYKiIoCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZBJ/CgpVcGRhdGVVc2VyEh4ubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRKRAQoQUmVtb3ZlTWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLlJlbW92ZU1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuUmVtb3ZlTWVtYmVyc2hpcFJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSYQoOQ2hhbmdlUGFzc3dvcmQSIi5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaIy5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIgbyxRgCGAESZwoQQWNjZXB0TWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLkFjY2VwdE1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuQWNjZXB0TWVtYmVyc2hpcFJlc3BvbnNlIgbyxRgCGAESiAEKDVJlc2V0UGFzc3dvcmQSIS5sYXRjaGtleS52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoiLmxhdGNoa2V5LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEn8KCkRlbGV0ZVVzZXISHi5sYXRjaGtleS52MS5EZWxldGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEoABCg9MaXN0TWVtYmVyc2hpcHMSIy5sYXRjaGtleS52MS5MaXN0TWVtYmVyc2hpcHNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuTGlzdE1lbWJlcnNoaXBzUmVzcG9uc2UiIpACAfLFGBsiGQoTcGxhdGZvcm0udXNlcnMucmVhZBACIAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
 
 /**
  * A user, as a member of one organization.
@@ -67,11 +67,18 @@ export type User = Message<"latchkey.v1.User"> & {
   disabled: boolean;
 
   /**
-   * When they became a member.
+   * When they became a member, or were invited.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Whether they have yet to accept the membership, which allows nothing before.
+   *
+   * @generated from field: bool pending = 8;
+   */
+  pending: boolean;
 };
 
 /**
@@ -80,6 +87,69 @@ export type User = Message<"latchkey.v1.User"> & {
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_user, 0);
+
+/**
+ * A person's membership in one organization.
+ *
+ * @generated from message latchkey.v1.Membership
+ */
+export type Membership = Message<"latchkey.v1.Membership"> & {
+  /**
+   * The id of the organization.
+   *
+   * @generated from field: string organization_id = 1;
+   */
+  organizationId: string;
+
+  /**
+   * Its name.
+   *
+   * @generated from field: string organization_name = 2;
+   */
+  organizationName: string;
+
+  /**
+   * What the organization calls the person.
+   *
+   * @generated from field: string display_name = 3;
+   */
+  displayName: string;
+
+  /**
+   * The name of the person's role in the organization.
+   *
+   * @generated from field: string role = 4;
+   */
+  role: string;
+
+  /**
+   * Whether they have yet to accept it.
+   *
+   * @generated from field: bool pending = 5;
+   */
+  pending: boolean;
+
+  /**
+   * Whether the person is refused in the organization.
+   *
+   * @generated from field: bool disabled = 6;
+   */
+  disabled: boolean;
+
+  /**
+   * When they became a member, or were invited.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 7;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.Membership.
+ * Use `create(MembershipSchema)` to create a new message.
+ */
+export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 1);
 
 /**
  * The user to create.
@@ -118,10 +188,11 @@ export type CreateUserRequest = Message<"latchkey.v1.CreateUserRequest"> & {
   role: string;
 
   /**
-   * The first password: at least 15 code points unless this deployment is configured otherwise, at most
-   * 256 code points and 1 KiB. It is compared in its NFKC form. One that many have chosen before, or that is
+   * The initial password, good for 7 days: at least 15 code points unless this deployment is configured otherwise, at
+   * most 256 code points and 1 KiB. It is compared in its NFKC form. One that many have chosen before, or that is
    * little more than a repetition or a sequence, is `invalid_argument` with PASSWORD_COMMON; one that is little
-   * more than the person's email and name or the organization's name, with PASSWORD_CONTEXT.
+   * more than the person's email and name or the organization's name, with PASSWORD_CONTEXT. Empty: there is none,
+   * and the person chooses theirs with the invitation.
    *
    * @generated from field: string password = 5;
    */
@@ -142,7 +213,7 @@ export type CreateUserRequest = Message<"latchkey.v1.CreateUserRequest"> & {
  * Use `create(CreateUserRequestSchema)` to create a new message.
  */
 export const CreateUserRequestSchema: GenMessage<CreateUserRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 1);
+  messageDesc(file_latchkey_v1_user, 2);
 
 /**
  * The user created.
@@ -156,6 +227,14 @@ export type CreateUserResponse = Message<"latchkey.v1.CreateUserResponse"> & {
    * @generated from field: latchkey.v1.User user = 1;
    */
   user?: User | undefined;
+
+  /**
+   * The secret with which the person accepts the membership, once and within 7 days. It is told once: hand it to
+   * them, and to nobody else.
+   *
+   * @generated from field: string invitation = 2;
+   */
+  invitation: string;
 };
 
 /**
@@ -163,7 +242,7 @@ export type CreateUserResponse = Message<"latchkey.v1.CreateUserResponse"> & {
  * Use `create(CreateUserResponseSchema)` to create a new message.
  */
 export const CreateUserResponseSchema: GenMessage<CreateUserResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 2);
+  messageDesc(file_latchkey_v1_user, 3);
 
 /**
  * The user to get.
@@ -192,7 +271,7 @@ export type GetUserRequest = Message<"latchkey.v1.GetUserRequest"> & {
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 3);
+  messageDesc(file_latchkey_v1_user, 4);
 
 /**
  * The user asked for.
@@ -213,7 +292,7 @@ export type GetUserResponse = Message<"latchkey.v1.GetUserResponse"> & {
  * Use `create(GetUserResponseSchema)` to create a new message.
  */
 export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 4);
+  messageDesc(file_latchkey_v1_user, 5);
 
 /**
  * The page of users to list.
@@ -249,7 +328,7 @@ export type ListUsersRequest = Message<"latchkey.v1.ListUsersRequest"> & {
  * Use `create(ListUsersRequestSchema)` to create a new message.
  */
 export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 5);
+  messageDesc(file_latchkey_v1_user, 6);
 
 /**
  * One page of users.
@@ -277,7 +356,7 @@ export type ListUsersResponse = Message<"latchkey.v1.ListUsersResponse"> & {
  * Use `create(ListUsersResponseSchema)` to create a new message.
  */
 export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 6);
+  messageDesc(file_latchkey_v1_user, 7);
 
 /**
  * The change of a user's membership in an organization.
@@ -313,6 +392,13 @@ export type UpdateUserRequest = Message<"latchkey.v1.UpdateUserRequest"> & {
    * @generated from field: optional bool disabled = 4;
    */
   disabled?: boolean | undefined;
+
+  /**
+   * What this organization calls them: up to 100 characters, none of them a control character. Not set: unchanged.
+   *
+   * @generated from field: optional string display_name = 5;
+   */
+  displayName?: string | undefined;
 };
 
 /**
@@ -320,7 +406,7 @@ export type UpdateUserRequest = Message<"latchkey.v1.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 7);
+  messageDesc(file_latchkey_v1_user, 8);
 
 /**
  * The user changed.
@@ -348,7 +434,7 @@ export type UpdateUserResponse = Message<"latchkey.v1.UpdateUserResponse"> & {
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 8);
+  messageDesc(file_latchkey_v1_user, 9);
 
 /**
  * The membership to remove.
@@ -385,7 +471,7 @@ export type RemoveMembershipRequest = Message<"latchkey.v1.RemoveMembershipReque
  * Use `create(RemoveMembershipRequestSchema)` to create a new message.
  */
 export const RemoveMembershipRequestSchema: GenMessage<RemoveMembershipRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 9);
+  messageDesc(file_latchkey_v1_user, 10);
 
 /**
  * What became of the user's API keys.
@@ -421,7 +507,7 @@ export type RemoveMembershipResponse = Message<"latchkey.v1.RemoveMembershipResp
  * Use `create(RemoveMembershipResponseSchema)` to create a new message.
  */
 export const RemoveMembershipResponseSchema: GenMessage<RemoveMembershipResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 10);
+  messageDesc(file_latchkey_v1_user, 11);
 
 /**
  * The password to change.
@@ -466,7 +552,7 @@ export type ChangePasswordRequest = Message<"latchkey.v1.ChangePasswordRequest">
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 11);
+  messageDesc(file_latchkey_v1_user, 12);
 
 /**
  * Says that the password was changed.
@@ -481,7 +567,250 @@ export type ChangePasswordResponse = Message<"latchkey.v1.ChangePasswordResponse
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_user, 12);
+  messageDesc(file_latchkey_v1_user, 13);
+
+/**
+ * The membership to accept.
+ *
+ * @generated from message latchkey.v1.AcceptMembershipRequest
+ */
+export type AcceptMembershipRequest = Message<"latchkey.v1.AcceptMembershipRequest"> & {
+  /**
+   * The email address that was invited, in any case.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * The invitation, as CreateUser has told it.
+   *
+   * @generated from field: string invitation = 2;
+   */
+  invitation: string;
+
+  /**
+   * The password of the account. Where it has none yet, the one that it is to have: at least 15 code points unless
+   * this deployment is configured otherwise. At most 256 code points and 1 KiB. It is compared in its NFKC form.
+   *
+   * @generated from field: string password = 3;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message latchkey.v1.AcceptMembershipRequest.
+ * Use `create(AcceptMembershipRequestSchema)` to create a new message.
+ */
+export const AcceptMembershipRequestSchema: GenMessage<AcceptMembershipRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 14);
+
+/**
+ * The membership accepted.
+ *
+ * @generated from message latchkey.v1.AcceptMembershipResponse
+ */
+export type AcceptMembershipResponse = Message<"latchkey.v1.AcceptMembershipResponse"> & {
+  /**
+   * The organization that the person belongs to now, by id: they can log in for it.
+   *
+   * @generated from field: string organization_id = 1;
+   */
+  organizationId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.AcceptMembershipResponse.
+ * Use `create(AcceptMembershipResponseSchema)` to create a new message.
+ */
+export const AcceptMembershipResponseSchema: GenMessage<AcceptMembershipResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 15);
+
+/**
+ * The user whose password to reset.
+ *
+ * @generated from message latchkey.v1.ResetPasswordRequest
+ */
+export type ResetPasswordRequest = Message<"latchkey.v1.ResetPasswordRequest"> & {
+  /**
+   * The id of the user.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The organization, by id. Empty: the caller's own. An internal key must name one, here or in
+   * `X-Org-Id`.
+   *
+   * @generated from field: string organization_id = 2;
+   */
+  organizationId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 16);
+
+/**
+ * The password that the user has now.
+ *
+ * @generated from message latchkey.v1.ResetPasswordResponse
+ */
+export type ResetPasswordResponse = Message<"latchkey.v1.ResetPasswordResponse"> & {
+  /**
+   * The password, good for nothing but ChangePassword. It is told once.
+   *
+   * @generated from field: string one_time_password = 1;
+   */
+  oneTimePassword: string;
+
+  /**
+   * When it ends unless it was changed.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 17);
+
+/**
+ * The account to delete.
+ *
+ * @generated from message latchkey.v1.DeleteUserRequest
+ */
+export type DeleteUserRequest = Message<"latchkey.v1.DeleteUserRequest"> & {
+  /**
+   * The id of the user.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The id of the user to whom the API keys go, who has to be an active user of each organization in which the
+   * deleted one has some. What the keys may do has to be held by the caller, and stays within the live rights of
+   * the new owner. Empty: the keys are revoked.
+   *
+   * @generated from field: string new_owner_id = 2;
+   */
+  newOwnerId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserRequest.
+ * Use `create(DeleteUserRequestSchema)` to create a new message.
+ */
+export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 18);
+
+/**
+ * What became of the user's API keys.
+ *
+ * @generated from message latchkey.v1.DeleteUserResponse
+ */
+export type DeleteUserResponse = Message<"latchkey.v1.DeleteUserResponse"> & {
+  /**
+   * The ids of the API keys that belong to the new owner now.
+   *
+   * @generated from field: repeated string handed_over_api_key_ids = 1;
+   */
+  handedOverApiKeyIds: string[];
+
+  /**
+   * The ids of the API keys that were revoked.
+   *
+   * @generated from field: repeated string revoked_api_key_ids = 2;
+   */
+  revokedApiKeyIds: string[];
+
+  /**
+   * The ids of the API keys that go on although the user knows a secret of them, since they belonged to the user
+   * or a rotation told it: rotate them.
+   *
+   * @generated from field: repeated string known_api_key_ids = 3;
+   */
+  knownApiKeyIds: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserResponse.
+ * Use `create(DeleteUserResponseSchema)` to create a new message.
+ */
+export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 19);
+
+/**
+ * The page of memberships to list.
+ *
+ * @generated from message latchkey.v1.ListMembershipsRequest
+ */
+export type ListMembershipsRequest = Message<"latchkey.v1.ListMembershipsRequest"> & {
+  /**
+   * The id of the user. Empty: the caller, who is a user.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * At most this many on the page; 0 means 50; at most 250.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ListMembershipsRequest.
+ * Use `create(ListMembershipsRequestSchema)` to create a new message.
+ */
+export const ListMembershipsRequestSchema: GenMessage<ListMembershipsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 20);
+
+/**
+ * One page of memberships.
+ *
+ * @generated from message latchkey.v1.ListMembershipsResponse
+ */
+export type ListMembershipsResponse = Message<"latchkey.v1.ListMembershipsResponse"> & {
+  /**
+   * The memberships, oldest first.
+   *
+   * @generated from field: repeated latchkey.v1.Membership memberships = 1;
+   */
+  memberships: Membership[];
+
+  /**
+   * Asks for the next page. Empty: this was the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ListMembershipsResponse.
+ * Use `create(ListMembershipsResponseSchema)` to create a new message.
+ */
+export const ListMembershipsResponseSchema: GenMessage<ListMembershipsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 21);
 
 /**
  * The people of an organization. A person is known in the whole deployment by their email address;
@@ -491,12 +820,17 @@ export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = 
  */
 export const UserService: GenService<{
   /**
-   * Creates a user of an organization, with a first password.
+   * Invites somebody into an organization: creates a membership that is pending until they accept it, and the
+   * account behind it where the email is new.
    *
-   * An email that already belongs to a user of the organization is `already_exists` with EMAIL_TAKEN.
-   * One that is known elsewhere in the deployment is answered like a new one: the membership then waits
-   * for its owner's consent, and the password of this call is not used. Somebody who had left the organization
-   * comes back the same way.
+   * The answer holds an invitation, to be handed to the person. With it they accept the membership
+   * (AcceptMembership): whoever has no account yet chooses a password with it, and whoever has one needs the
+   * account's password besides. Where a password is given and the email is new, it is an initial one: changing it
+   * (ChangePassword) accepts the membership too, and nothing else works before.
+   *
+   * An email that already belongs to a user of the organization is `already_exists` with EMAIL_TAKEN. One that is
+   * known elsewhere in the deployment is answered like a new one, and the password of this call is not used.
+   * Somebody who had left the organization comes back the same way.
    *
    * @generated from rpc latchkey.v1.UserService.CreateUser
    */
@@ -526,7 +860,7 @@ export const UserService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Changes a user's role in an organization, or disables or enables them there. While disabled, their tokens
+   * Changes a user's role or name in an organization, or disables or enables them there. While disabled, their tokens
    * for it are refused, and so are the API keys that belong to them there, from the moment that this call
    * answers. A role that allows less takes from their API keys too; which keys have lost something is in the
    * answer.
@@ -562,12 +896,77 @@ export const UserService: GenService<{
    * with logins. What is wrong with the new password besides its length is told only to whoever knew the
    * current one.
    *
+   * This is also how an initial and a one-time password are replaced, with which nothing else works. Changing the
+   * initial one accepts the membership of the organization that created the account.
+   *
    * @generated from rpc latchkey.v1.UserService.ChangePassword
    */
   changePassword: {
     methodKind: "unary";
     input: typeof ChangePasswordRequestSchema;
     output: typeof ChangePasswordResponseSchema;
+  },
+  /**
+   * Accepts a pending membership, with the invitation that the organization's administrator has handed over.
+   *
+   * Where the account was used before, its password is needed as well: an invitation alone lets nobody in as
+   * somebody else, and a password alone accepts nothing. Where it never was, the invitation is enough to choose the
+   * password.
+   *
+   * It is refused as a login is: `unauthenticated` with LOGIN_FAILED, whatever is wrong with the email, the
+   * invitation or the password, and counted with logins. What is wrong with a password that is to be chosen is told
+   * only to whoever had the right invitation.
+   *
+   * @generated from rpc latchkey.v1.UserService.AcceptMembership
+   */
+  acceptMembership: {
+    methodKind: "unary";
+    input: typeof AcceptMembershipRequestSchema;
+    output: typeof AcceptMembershipResponseSchema;
+  },
+  /**
+   * Replaces a user's password by one that the service makes up, and that has to be changed within 24 hours before
+   * anything else works. All their sessions end.
+   *
+   * An administrator may do so for the accounts that their organization manages: it created the account, the
+   * person has accepted the membership, is invited and a member nowhere else, and nothing to the platform. For any
+   * other account it is `permission_denied` with ACCOUNT_NOT_MANAGED, and for the platform's administrators to do.
+   * What the user may do, wherever they may, has to be the caller's to give (PERMISSION_NOT_HELD), and an owner's
+   * password is for an owner to reset (OWNER_REQUIRED).
+   *
+   * @generated from rpc latchkey.v1.UserService.ResetPassword
+   */
+  resetPassword: {
+    methodKind: "unary";
+    input: typeof ResetPasswordRequestSchema;
+    output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * Deletes a user's account for good. Their sessions end, their memberships too, and their API keys go to the new
+   * owner that the call names, or are revoked, all from the moment that this call answers. Their email address and
+   * names are erased. The address is free then: whoever is invited by it later is somebody else.
+   *
+   * An administrator may do so for the accounts that their organization manages, as ResetPassword says; else it is
+   * `permission_denied` with ACCOUNT_NOT_MANAGED. The last owner of an organization who can act stays:
+   * `failed_precondition` with LAST_OWNER.
+   *
+   * @generated from rpc latchkey.v1.UserService.DeleteUser
+   */
+  deleteUser: {
+    methodKind: "unary";
+    input: typeof DeleteUserRequestSchema;
+    output: typeof DeleteUserResponseSchema;
+  },
+  /**
+   * Lists the organizations that a person belongs to or is invited into, oldest membership first: anybody's with the
+   * permission, or one's own.
+   *
+   * @generated from rpc latchkey.v1.UserService.ListMemberships
+   */
+  listMemberships: {
+    methodKind: "unary";
+    input: typeof ListMembershipsRequestSchema;
+    output: typeof ListMembershipsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_user, 0);

@@ -4,6 +4,7 @@ import { Session } from "../credentials/access-token/session-entity.ts";
 import { ApiKey, ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
 import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
 import { AuthError } from "../errors.ts";
+import { holdOrganizations } from "../organizations/hold-organizations.ts";
 import { expandPatterns, type Grantee } from "../permissions/permission-pattern.ts";
 import { Role } from "../permissions/role-entity.ts";
 import { ACTIVE_MEMBER, Membership } from "../users/membership-entity.ts";
@@ -24,9 +25,10 @@ type Rights = Pick<Decision, "grants" | "permissions">;
  * Holds whoever creates something as they are until the unit of work is done. Whoever revokes, disables or
  * demotes them meanwhile waits, and then finds what they made; where that has come first, nothing is made.
  *
- * A key's owner is held before the key, in the order in which a person and their keys are removed.
+ * The organization is held before its people, and a key's owner before the key, in the order in which they are
+ * removed.
  *
- * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, TOKEN_REVOKED,
+ * @throws AuthError ORGANIZATION_UNKNOWN, API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, TOKEN_REVOKED,
  * API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
  * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
@@ -46,8 +48,9 @@ export async function holdActor(em: EntityManager, actor: Actor): Promise<void> 
  * Holds the user or the internal key that the actor is, or stands on. Whoever has to lock another API key
  * before they hold the actor, who is one too, holds this before both.
  */
-export async function holdOwner(em: EntityManager, { decision }: Actor): Promise<Rights> {
+export async function holdOwner(em: EntityManager, { decision, organizationId }: Actor): Promise<Rights> {
   const { principal, owner } = decision;
+  await holdOrganizations(em, [decision.organization?.id, organizationId]);
   if ("serviceKeyId" in owner) {
     const key = await em.findOne(
       ServiceKey,

@@ -35,9 +35,10 @@ type Rights = Pick<Decision, "grants" | "permissions">;
 export async function holdActor(em: EntityManager, actor: Actor): Promise<void> {
   const { decision } = actor;
   const ownerRights = await holdOwner(em, actor);
-  await holdCredential(em, decision);
   const { grants, permissions } =
     decision.principal.type === "api_key" ? await holdApiKey(em, decision, ownerRights) : ownerRights;
+  // A key before its secrets, in the order in which it is rotated.
+  await holdCredential(em, decision);
   const hasGrants = decision.grants.every((text) => grants.includes(text));
   if (!hasGrants || !decision.permissions.isSubsetOf(permissions)) {
     throw rightsChanged();

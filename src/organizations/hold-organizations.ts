@@ -13,16 +13,29 @@ export async function holdOrganizations(
   ids: readonly (string | undefined)[],
 ): Promise<void> {
   const asked = new Set(ids.filter((id) => id !== undefined));
-  if (asked.size === 0) {
-    return;
+  const held = await holdThoseThatExist(em, asked);
+  if (held.size < asked.size) {
+    throw new AuthError("ORGANIZATION_UNKNOWN");
   }
-  const held: unknown[] = await em.execute(
+}
+
+/**
+ * The same where some may not exist.
+ *
+ * @returns the ids of those that do.
+ */
+export async function holdThoseThatExist(
+  em: EntityManager,
+  ids: ReadonlySet<string>,
+): Promise<ReadonlySet<string>> {
+  if (ids.size === 0) {
+    return ids;
+  }
+  const held: { id: string }[] = await em.execute(
     `select id from organizations
     where id in (select jsonb_array_elements_text(?)::uuid) and delete_time is null
     order by id for key share`,
-    [JSON.stringify([...asked])],
+    [JSON.stringify([...ids])],
   );
-  if (held.length < asked.size) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
+  return new Set(held.map(({ id }) => id));
 }

@@ -23,11 +23,12 @@ export interface LoginMembership {
   readonly suspended: boolean;
 }
 
-/** A row for each membership, or one without any. */
+/** A row for each membership, or one without any, or where nobody has the email, one with a decoy and nothing else. */
 interface LoginRow {
-  id: string;
+  id: string | null;
   email: string;
-  password_hash: string;
+  password_hash: string | null;
+  decoy_hash: string | null;
   password_expired: boolean;
   organization_id: string;
   organization_name: string;
@@ -37,17 +38,26 @@ interface LoginRow {
   suspended: boolean;
 }
 
+/**
+ * Beside the user, somebody whose hash is the decoy: of each email always the same person, as good as drawn by lot.
+ * While hashes differ in what they cost to check, those of other systems from ours, an email that nobody has costs
+ * what a person's may, as often as a person's does.
+ */
 const LOGIN = `
-  select u.id, u.email, u.password_hash,
+  with decoy as (
+    select coalesce(
+      (select password_hash from users where id >= ? and password_hash is not null order by id limit 1),
+      (select password_hash from users where password_hash is not null order by id limit 1)) as decoy_hash)
+  select d.decoy_hash, u.id, u.email, u.password_hash,
     u.password_expire_time is not null and u.password_expire_time <= now() as password_expired,
     m.organization_id, o.name as organization_name, m.display_name, r.name as role,
     ${IS_ACTIVE_MEMBER} as active,
     o.suspend_time is not null as suspended
-  from users u
+  from decoy d
+  left join users u on u.email = ?
   left join memberships m on m.user_id = u.id
   left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
-  left join organizations o on o.id = m.organization_id
-  where u.email = ?`;
+  left join organizations o on o.id = m.organization_id`;
 
 export interface LoginParts {
   readonly storage: Storage;
@@ -66,7 +76,7 @@ export interface AskedLogin {
  * Checks an email address and a password: the one way in, whatever is then done with it.
  *
  * Unknown email, wrong password, one-time password that has ended, disabled user, too many failures before: the
- * same answer after the same work, three statements and one hash. A right password is counted as a success also
+ * same answer after the same work, three statements and one hash of the kind that the account has. A right password is counted as a success also
  * where what the caller wants with it is then refused.
  *
  * @throws AuthError LOGIN_FAILED, LOGIN_THROTTLED, PASSWORD_HASHING_BUSY
@@ -88,10 +98,12 @@ async function attempt(
   // It is counted when the password is about to be checked, and not where it is too busy for that.
   const right = await passwordHasher.verify(password, async () => {
     admission = await loginThrottle.admit(subject);
-    rows = await storage.fork().execute(LOGIN, [email]);
-    return admission.counter === undefined ? undefined : rows[0]?.password_hash;
+    rows = await storage.fork().execute(LOGIN, [decoyOf(subject), email]);
+    const { password_hash: stored = null, decoy_hash: decoy = null } = rows[0] ?? {};
+    const isDelayed = admission.counter === undefined;
+    return isDelayed || stored === null ? { decoy: stored ?? decoy ?? undefined } : stored;
   });
-  const [user] = rows;
+  const user = rows.find(isSomebody);
   const memberships = rows
     .filter((row) => row.active)
     .map((row) => ({
@@ -107,4 +119,13 @@ async function attempt(
     throw new AuthError("LOGIN_FAILED");
   }
   return { userId: user.id, email: user.email, passwordHash: user.password_hash, memberships };
+}
+
+function isSomebody(row: LoginRow): row is LoginRow & { id: string; password_hash: string } {
+  return row.id !== null && row.password_hash !== null;
+}
+
+/** Somewhere among the ids of users, which are random: what it is told from nobody knows. */
+function decoyOf({ account }: LoginSubject): string {
+  return account.toString("hex", 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

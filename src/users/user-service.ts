@@ -3,6 +3,7 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type Actor, oneOrganization } from "../authenticate/actor.ts";
 import type { Idempotently } from "../changes/idempotent-service.ts";
+import type { KeyHasher } from "../credentials/key-digest.ts";
 import {
   type ChangePasswordRequest,
   type ChangePasswordResponse,
@@ -13,6 +14,8 @@ import {
   type GetUserRequest,
   type GetUserResponse,
   GetUserResponseSchema,
+  type ImportUsersRequest,
+  type ImportUsersResponse,
   type ListUsersRequest,
   type ListUsersResponse,
   ListUsersResponseSchema,
@@ -30,6 +33,7 @@ import { getOrganization } from "../organizations/read-organizations.ts";
 import type { Pager } from "../storage/page.ts";
 import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
+import { importUsersCall } from "./import-service.ts";
 import type { LoginParts } from "./login.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
 import { getUser, listUsers } from "./read-users.ts";
@@ -39,6 +43,7 @@ import type { UserView } from "./user-view.ts";
 
 export interface UserServiceParts extends LoginParts {
   readonly pager: Pager;
+  readonly keyHasher: KeyHasher;
   readonly passwordPolicy: PasswordPolicy;
   readonly actorOf: (context: HandlerContext) => Actor;
   readonly peerAddressOf: (context: HandlerContext) => string;
@@ -103,6 +108,10 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
       revokedApiKeyIds: [...revoked],
       knownApiKeyIds: [...known],
     });
+  }
+
+  async importUsers(request: ImportUsersRequest, context: HandlerContext): Promise<ImportUsersResponse> {
+    return await importUsersCall(this.#parts, this.#parts.actorOf(context), request);
   }
 
   async changePassword(

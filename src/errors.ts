@@ -140,6 +140,12 @@ export const REASONS = {
     meaning: "The new password is the one that is to be replaced.",
     example: "`ChangePassword` with the same password twice",
   },
+  PASSWORD_HASH_INVALID: {
+    code: "invalid_argument",
+    message: "The hash is of no kind that is known, or costs more to check than is allowed.",
+    meaning: "A password hash to import is of no kind that is known, or costs more to check than is allowed.",
+    example: "a bcrypt hash of cost 20",
+  },
   CREDENTIAL_MISSING: {
     code: "unauthenticated",
     message: "Send a credential: X-API-Key, Authorization: Bearer, or X-Internal-Key.",
@@ -303,7 +309,7 @@ export const REASONS = {
   ORGANIZATION_UNKNOWN: {
     code: "permission_denied",
     message: "There is no organization of this id.",
-    meaning: "An internal key names an organization that does not exist.",
+    meaning: "An internal key names an organization that does not exist, or was deleted.",
     example: "`X-Org-Id` of nobody",
   },
   ORIGIN_DENIED: {
@@ -389,6 +395,12 @@ export const REASONS = {
     meaning: "The call would leave the organization without an owner.",
     example: "disabling the only owner",
   },
+  ORGANIZATION_NAME_MISMATCH: {
+    code: "failed_precondition",
+    message: "The organization of this id has another name. Check the id.",
+    meaning: "The organization to delete has another name than the call gives.",
+    example: "`DeleteOrganization` with a wrong id",
+  },
   NOT_FOUND: {
     code: "not_found",
     message: "There is no such thing, or it is not yours.",
@@ -404,7 +416,7 @@ export const REASONS = {
   EMAIL_TAKEN: {
     code: "already_exists",
     message: "The organization has a user of this email already.",
-    meaning: "The organization has a user of this email already.",
+    meaning: "The organization has a user of this email already; of an import, somebody has.",
     example: "`CreateUser` twice",
   },
   SERVICE_KEY_NAME_TAKEN: {

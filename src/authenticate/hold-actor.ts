@@ -5,6 +5,7 @@ import { ApiKey, ApiKeySlot } from "../credentials/api-key/api-key-entity.ts";
 import { isMintedLookupId } from "../credentials/secret-key.ts";
 import { ServiceKey, ServiceKeySlot } from "../credentials/service-key/service-key-entity.ts";
 import { AuthError, type Reason } from "../errors.ts";
+import { holdOrganizations } from "../organizations/hold-organizations.ts";
 import { expandPatterns, type Grantee } from "../permissions/permission-pattern.ts";
 import { narrow, type Rights, shared } from "../permissions/rights.ts";
 import { Role } from "../permissions/role-entity.ts";
@@ -23,11 +24,12 @@ const notOver = () => ({ $or: [{ expireTime: null }, { expireTime: { $gt: raw("c
  * Holds whoever creates something as they are until the unit of work is done. Whoever revokes, disables or
  * demotes them meanwhile waits, and then finds what they made; where that has come first, nothing is made.
  *
- * A key's owner is held before the key, in the order in which a person and their keys are removed; a key before its
- * secrets, as by whoever rotates it; and a token's session last, after all that it stands on.
+ * The organization is held before its people, and a key's owner before the key, in the order in which they are
+ * removed; a key before its secrets, as by whoever rotates it; and a token's session last, after all that it stands
+ * on.
  *
- * @throws AuthError API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED, USER_DISABLED, TOKEN_REVOKED,
- * API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
+ * @throws AuthError ORGANIZATION_UNKNOWN, API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED,
+ * USER_DISABLED, TOKEN_REVOKED, API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
  * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
 export async function holdActor(em: EntityManager, actor: Actor): Promise<void> {
@@ -57,8 +59,9 @@ async function holdRights(em: EntityManager, actor: Actor): Promise<Rights> {
  * Holds the user or the internal key that the actor is, or stands on. Whoever has to lock another API key
  * before they hold the actor, who is one too, holds this before both.
  */
-export async function holdOwner(em: EntityManager, { decision }: Actor): Promise<Rights> {
+export async function holdOwner(em: EntityManager, { decision, organizationId }: Actor): Promise<Rights> {
   const { principal, owner } = decision;
+  await holdOrganizations(em, [decision.organization?.id, organizationId]);
   if ("serviceKeyId" in owner) {
     const reason = principal.type === "api_key" ? "API_KEY_CREATOR_INACTIVE" : "SERVICE_KEY_REVOKED";
     return await holdServiceKey(em, decision, owner.serviceKeyId, reason);

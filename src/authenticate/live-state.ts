@@ -265,7 +265,7 @@ const SERVICE_KEY = `
   from service_key_slots s
   join service_keys k on k.id = s.service_key_id
   join peppers p on p.id = s.pepper_id
-  left join organizations o on o.id = $2
+  left join organizations o on o.id = $2 and o.delete_time is null
   where s.lookup_id = $1`;
 
 const SESSION = `

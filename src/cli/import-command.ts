@@ -1,10 +1,21 @@
-import { readFile, stat } from "node:fs/promises";
-import { extname } from "node:path";
+import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
-import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../gen/latchkey/v1/api_key_pb.ts";
+import {
+  ApiKeyService,
+  ApiKeyToImportSchema,
+  KeyAlphabet,
+  KeyHashAlgorithm,
+} from "../gen/latchkey/v1/api_key_pb.ts";
 import { CommandError } from "./command-error.ts";
 import { withExample } from "./example.ts";
-import type { FileFormat } from "./import-rows.ts";
+import {
+  choice,
+  type FileOptions,
+  fileOptionsOf,
+  MODES,
+  requireFile,
+  withFileOptions,
+} from "./import-options.ts";
 import { parseCount } from "./parse-option.ts";
 import { openService } from "./service.ts";
 import { type ServiceOptions, withOrganizationOptions } from "./service-options.ts";
@@ -26,27 +37,16 @@ const ALGORITHMS = {
   argon2: KeyHashAlgorithm.ARGON2,
 } as const;
 
-const MODES = {
-  "all-or-nothing": ImportMode.ALL_OR_NOTHING,
-  "best-effort": ImportMode.BEST_EFFORT,
-} as const;
-
-interface ImportOptions extends ServiceOptions {
+interface ImportOptions extends ServiceOptions, FileOptions {
   readonly formatPrefix?: string;
   readonly length: number;
   readonly alphabet: keyof typeof ALPHABETS;
   readonly algorithm: keyof typeof ALGORITHMS;
   readonly hmacSecretFile?: string;
   readonly owner?: string;
-  readonly mode: keyof typeof MODES;
-  readonly dryRun?: boolean;
-  readonly report?: string;
-  readonly fileFormat?: FileFormat;
 }
 
 export function importCommand(): Command {
-  const choice = (flags: string, about: string, choices: object) =>
-    new Option(flags, about).choices(Object.keys(choices));
   const command = withOrganizationOptions(new Command("import"))
     .description("take over API keys of another system by their hashes, from JSON lines or CSV with a header")
     .argument("<file>", "the keys, one a row: name, permissions, hash, …")
@@ -60,13 +60,9 @@ export function importCommand(): Command {
     .addOption(choice("--algorithm <name>", "how the texts were hashed", ALGORITHMS).makeOptionMandatory())
     .option("--hmac-secret-file <file>", "of an HMAC, its secret; the end of a line is none of it")
     .option("--owner <id>", "the user whose rights bound the keys; else the internal key that acts")
-    .addOption(choice("--mode <mode>", "where rows are refused", MODES).default("all-or-nothing"))
-    .option("--dry-run", "only look")
-    .option("--report <file>", "write what became of each row to this file, as JSON lines")
-    .addOption(choice("--file-format <format>", "else by the name of the file", { jsonl: 1, csv: 1 }))
     .action(run);
   return withExample(
-    command,
+    withFileOptions(command),
     "latchkey key import keys.csv --format-prefix acme_ --length 45 --alphabet base62 --algorithm sha256",
   );
 }
@@ -83,35 +79,32 @@ async function run(path: string, options: ImportOptions, self: Command): Promise
   if (organizationId === undefined) {
     return self.error("the keys belong to an organization: --org <id>");
   }
-  const { importKeys } = await import("./import-keys.ts");
-  await importKeys(service, {
+  const mode = MODES[options.mode];
+  const request = {
+    organizationId,
+    ownerId: options.owner ?? "",
+    format: {
+      prefix: options.formatPrefix ?? "",
+      length: options.length,
+      alphabet: ALPHABETS[options.alphabet],
+    },
+    hashing: { algorithm, hmacSecret },
+    mode,
+  };
+  const [{ importFile }, { keyRows }] = await Promise.all([
+    import("./import-file.ts"),
+    import("./import-key-rows.ts"),
+  ]);
+  await importFile({
     path,
-    format: options.fileFormat ?? (extname(path).toLowerCase() === ".csv" ? "csv" : "jsonl"),
-    report: options.report,
-    json: options.json ?? false,
-    dryRun: options.dryRun ?? false,
-    request: {
-      organizationId,
-      ownerId: options.owner ?? "",
-      format: {
-        prefix: options.formatPrefix ?? "",
-        length: options.length,
-        alphabet: ALPHABETS[options.alphabet],
-      },
-      hashing: { algorithm, hmacSecret },
-      mode: MODES[options.mode],
+    ...fileOptionsOf(path, options),
+    schema: ApiKeyToImportSchema,
+    rows: keyRows(algorithm),
+    async send(keys, validateOnly, call) {
+      const { method } = ApiKeyService;
+      return (await service.call(method.importApiKeys, { ...request, keys, validateOnly }, call)).results;
     },
   });
-}
-
-/** It is read twice: first to look, then to import. */
-async function requireFile(path: string): Promise<void> {
-  const found = await stat(path).catch((error: Error) => {
-    throw new CommandError(`${path} cannot be read: ${error.message}`);
-  });
-  if (!found.isFile()) {
-    throw new CommandError(`${path} is no file; it has to be one, since it is read twice`);
-  }
 }
 
 /** @returns nothing where there is no such file. */

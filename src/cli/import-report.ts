@@ -10,6 +10,8 @@ const MOST_SHOWN = 20;
 /** What became of one row. */
 export type RowResult = Pick<ImportResult, "id" | "outcome" | "reason" | "message">;
 
+type ReportedRow = Pick<ImportRow<unknown>, "line" | "name">;
+
 /** Counts what becomes of the rows, and tells it: row by row to programs, the refused ones to a person. */
 export class ImportReport {
   readonly #counts = new Map<ImportOutcome, number>();
@@ -40,7 +42,7 @@ export class ImportReport {
     return this.#counts.get(outcome) ?? 0;
   }
 
-  async add(results: readonly (readonly [row: ImportRow, result: RowResult])[]): Promise<void> {
+  async add(results: readonly (readonly [row: ReportedRow, result: RowResult])[]): Promise<void> {
     const lines = results.map(([row, result]) => `${JSON.stringify(lineOf(row, result))}\n`).join("");
     await this.#file?.write(lines).catch((error: Error) => {
       throw new CommandError(`the report cannot be written: ${error.message}`);
@@ -87,6 +89,6 @@ const SHOWN = [
 ] as const;
 
 /** As `ImportResult` is in JSON, with the row that it is about. It never holds a hash. */
-function lineOf({ line, name }: ImportRow, { id, outcome, reason, message }: RowResult) {
+function lineOf({ line, name }: ReportedRow, { id, outcome, reason, message }: RowResult) {
   return { line, name, id, outcome: ImportOutcomeSchema.value[outcome]?.name, reason, message };
 }

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Command } from "commander";
 import {
   CreateOrganizationResponseSchema,
+  DeleteOrganizationResponseSchema,
   GetOrganizationResponseSchema,
   type Organization,
   OrganizationSchema,
@@ -16,6 +17,8 @@ import { limitOption, type ServiceOptions, withServiceOptions } from "./service-
 import { shownTime } from "./shown.ts";
 
 const { method } = OrganizationService;
+/** There may be a hundred thousand keys. */
+const DELETE_MILLIS = 120_000;
 const ID = "019a20ce-4b1c-75aa-8887-32c29f795e32";
 
 export function organizationCommand(): Command {
@@ -24,8 +27,10 @@ export function organizationCommand(): Command {
     .addCommand(createCommand())
     .addCommand(getCommand())
     .addCommand(listCommand())
+    .addCommand(renameCommand())
     .addCommand(suspensionCommand("suspend", "refuse every credential of an organization, from now on", true))
-    .addCommand(suspensionCommand("resume", "accept the credentials of an organization again", false));
+    .addCommand(suspensionCommand("resume", "accept the credentials of an organization again", false))
+    .addCommand(deleteCommand());
 }
 
 function createCommand(): Command {
@@ -80,6 +85,45 @@ function listCommand(): Command {
       });
     });
   return withExample(command, "latchkey org list");
+}
+
+function renameCommand(): Command {
+  const command = withServiceOptions(new Command("rename"))
+    .description("give an organization another name")
+    .argument("<id>", "the id of the organization")
+    .argument("<name>", "its new name")
+    .action(async (id: string, name: string, options: ServiceOptions) => {
+      const service = await openService(options, "platform");
+      const answer = await service.call(method.updateOrganization, { id, name });
+      await print(
+        options,
+        answerOf(UpdateOrganizationResponseSchema, answer, shownOrganization(answer.organization)),
+      );
+    });
+  return withExample(command, `latchkey org rename ${ID} 'Acme Group'`);
+}
+
+function deleteCommand(): Command {
+  const command = withServiceOptions(new Command("delete"))
+    .description("end an organization for good, with its keys, sessions and memberships; it cannot be undone")
+    .argument("<id>", "the id of the organization")
+    .requiredOption("--name <name>", "its name, so that a wrong id deletes nothing")
+    .action(async (id: string, options: ServiceOptions & { readonly name: string }) => {
+      const service = await openService(options, "platform");
+      const request = { id, name: options.name };
+      const answer = await service.call(method.deleteOrganization, request, {
+        timeoutMillis: DELETE_MILLIS,
+      });
+      const shown = fieldsOf([
+        ["id", id],
+        ["state", "deleted"],
+        ["revoked keys", String(answer.revokedApiKeys)],
+        ["removed members", String(answer.removedMembers)],
+        ["ended sessions", String(answer.endedSessions)],
+      ]);
+      await print(options, answerOf(DeleteOrganizationResponseSchema, answer, shown));
+    });
+  return withExample(command, `latchkey org delete ${ID} --name 'Acme Ltd'`);
 }
 
 function suspensionCommand(name: "suspend" | "resume", description: string, suspended: boolean): Command {

@@ -1,41 +1,37 @@
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { v7 as uuidv7 } from "uuid";
-import { type Author, mutate } from "../changes/mutate.ts";
-import { AuthError } from "../errors.ts";
+import { type Actor, authorOf } from "../authenticate/actor.ts";
+import { holdActor } from "../authenticate/hold-actor.ts";
+import { mutate } from "../changes/mutate.ts";
 import { BUILT_IN_ROLES } from "../permissions/built-in-roles.ts";
 import { Role } from "../permissions/role-entity.ts";
 import type { Storage } from "../storage/open-storage.ts";
-import { violates } from "../storage/storage-error.ts";
 import { canonical } from "../users/canonical.ts";
+import { asNameTaken } from "./name-taken.ts";
 import { Organization } from "./organization-entity.ts";
 
 /**
  * Creates an organization with its built-in roles.
  *
- * @throws AuthError ORGANIZATION_NAME_TAKEN
+ * @throws AuthError ORGANIZATION_NAME_TAKEN, and what holdActor() throws.
  */
 export async function createOrganization(
   storage: Storage,
-  author: Author,
+  actor: Actor,
   name: string,
 ): Promise<Organization> {
-  try {
-    return await mutate(storage, author, async (em) => {
-      const organization = await insertOrganization(em, name);
-      const event = {
-        organizationId: organization.id,
-        action: "organization.create",
-        targetId: organization.id,
-        detail: { after: { name } },
-      };
-      return { result: organization, event, tags: [`org:${organization.id}`] };
-    });
-  } catch (error) {
-    if (violates(error, "organizations_name_key_unique")) {
-      throw new AuthError("ORGANIZATION_NAME_TAKEN", { cause: error });
-    }
-    throw error;
-  }
+  const change = mutate(storage, authorOf(actor), async (em) => {
+    await holdActor(em, actor);
+    const organization = await insertOrganization(em, name);
+    const event = {
+      organizationId: organization.id,
+      action: "organization.create",
+      targetId: organization.id,
+      detail: { after: { name } },
+    };
+    return { result: organization, event, tags: [`org:${organization.id}`] };
+  });
+  return await asNameTaken(change);
 }
 
 /** The rows of a new organization, within a unit of work. */

@@ -1,13 +1,16 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { type Actor, authorOf } from "../authenticate/actor.ts";
+import type { Actor } from "../authenticate/actor.ts";
 import type { OrganizationView } from "../authenticate/decision.ts";
 import type { Idempotently } from "../changes/idempotent-service.ts";
 import {
   type CreateOrganizationRequest,
   type CreateOrganizationResponse,
   CreateOrganizationResponseSchema,
+  type DeleteOrganizationRequest,
+  type DeleteOrganizationResponse,
+  DeleteOrganizationResponseSchema,
   type GetOrganizationRequest,
   type GetOrganizationResponse,
   GetOrganizationResponseSchema,
@@ -24,6 +27,7 @@ import {
 import type { Storage } from "../storage/open-storage.ts";
 import type { Pager } from "../storage/page.ts";
 import { createOrganization } from "./create-organization.ts";
+import { deleteOrganization } from "./delete-organization.ts";
 import type { Organization } from "./organization-entity.ts";
 import { getOrganization, listOrganizations } from "./read-organizations.ts";
 import { updateOrganization } from "./update-organization.ts";
@@ -46,13 +50,13 @@ export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationS
     request: CreateOrganizationRequest,
     context: HandlerContext,
   ): Promise<CreateOrganizationResponse> {
-    const author = authorOf(this.#parts.actorOf(context));
+    const actor = this.#parts.actorOf(context);
     return await this.#parts.idempotently(
       context,
       request,
       CreateOrganizationResponseSchema,
       async (storage) => {
-        const organization = await createOrganization(storage, author, request.name);
+        const organization = await createOrganization(storage, actor, request.name);
         return create(CreateOrganizationResponseSchema, { organization: messageOf(organization) });
       },
     );
@@ -82,9 +86,19 @@ export class OrganizationServiceImpl implements ServiceImpl<typeof OrganizationS
     const actor = this.#parts.actorOf(context);
     const organization = await updateOrganization(this.#parts.storage, actor, {
       id: request.id,
+      name: request.name,
       suspended: request.suspended,
     });
     return create(UpdateOrganizationResponseSchema, { organization: messageOf(organization) });
+  }
+
+  async deleteOrganization(
+    request: DeleteOrganizationRequest,
+    context: HandlerContext,
+  ): Promise<DeleteOrganizationResponse> {
+    const actor = this.#parts.actorOf(context);
+    const deleted = await deleteOrganization(this.#parts.storage, actor, request);
+    return create(DeleteOrganizationResponseSchema, deleted);
   }
 }
 

@@ -2,12 +2,14 @@ import type { Actor } from "../authenticate/actor.ts";
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Page, PageRequest, Pager } from "../storage/page.ts";
-import { Organization } from "./organization-entity.ts";
+import { LIVE_ORGANIZATION, Organization } from "./organization-entity.ts";
 
 /** @throws AuthError NOT_FOUND, also for an organization beyond the actor's reach. */
 export async function getOrganization(storage: Storage, actor: Actor, id: string): Promise<Organization> {
   const isWithinReach = actor.organizationId === undefined || actor.organizationId === id;
-  const organization = isWithinReach ? await storage.fork().findOne(Organization, { id }) : null;
+  const organization = isWithinReach
+    ? await storage.fork().findOne(Organization, { id, ...LIVE_ORGANIZATION })
+    : null;
   if (organization === null) {
     throw new AuthError("NOT_FOUND");
   }
@@ -20,12 +22,12 @@ export async function listOrganizations(
   request: PageRequest,
 ): Promise<Page<Organization>> {
   return await parts.pager.page("organizations", request, async (after, limit) => {
-    const condition = after === undefined ? {} : { id: { $gt: after } };
+    const condition = { ...LIVE_ORGANIZATION, ...(after !== undefined && { id: { $gt: after } }) };
     return await parts.storage.fork().find(Organization, condition, { orderBy: { id: "asc" }, limit });
   });
 }
 
-/** Whether an organization of this id exists. */
+/** Whether an organization of this id exists, and is not deleted. */
 export async function organizationExists(storage: Storage, id: string): Promise<boolean> {
-  return (await storage.fork().count(Organization, { id })) > 0;
+  return (await storage.fork().count(Organization, { id, ...LIVE_ORGANIZATION })) > 0;
 }

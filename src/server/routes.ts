@@ -101,7 +101,9 @@ export function createHandler(parts: RouteParts): NodeHandler {
     router.service(ApiKeyService, apiKeys);
     serveLarge(router, ApiKeyService.method.importApiKeys, apiKeys.importApiKeys.bind(apiKeys));
     router.service(OrganizationService, new OrganizationServiceImpl(shared));
-    router.service(UserService, new UserServiceImpl(shared));
+    const users = new UserServiceImpl(shared);
+    router.service(UserService, users);
+    serveLarge(router, UserService.method.importUsers, users.importUsers.bind(users));
     router.service(RoleService, new RoleServiceImpl(shared));
     router.service(ServiceKeyService, new ServiceKeyServiceImpl(shared));
     healthRoutes(parts.health)(router);

@@ -9,6 +9,7 @@ import { ImportedKeys } from "./migrations/0003-imported-keys.ts";
 import { KeyUsage } from "./migrations/0004-key-usage.ts";
 import { LoginThrottle } from "./migrations/0005-login-throttle.ts";
 import { Accounts } from "./migrations/0006-accounts.ts";
+import { Organizations } from "./migrations/0007-organizations.ts";
 import { Sessions } from "./migrations/0008-sessions.ts";
 import { SessionParents } from "./migrations/0009-session-parents.ts";
 import { rootCause } from "./storage-error.ts";
@@ -21,6 +22,7 @@ const MIGRATIONS = [
   { name: "0004-key-usage", class: KeyUsage },
   { name: "0005-login-throttle", class: LoginThrottle },
   { name: "0006-accounts", class: Accounts },
+  { name: "0007-organizations", class: Organizations },
   { name: "0008-sessions", class: Sessions },
   { name: "0009-session-parents", class: SessionParents },
 ];

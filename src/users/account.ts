@@ -38,9 +38,10 @@ export interface Invitation {
   readonly stored: StoredDigest;
 }
 
-/** A row for each membership, or one without any. */
+/** A row for each membership, or one without any, or where nobody has the email, one with a decoy and nothing else. */
 interface AccountRow {
-  id: string;
+  decoy_hash: string | null;
+  id: string | null;
   email: string;
   password_hash: string | null;
   password_ended: boolean;
@@ -61,8 +62,17 @@ interface AccountRow {
   invitation_ended: boolean;
 }
 
+/**
+ * Beside the user, somebody whose hash is the decoy: of each email always the same person, as good as drawn by lot.
+ * While hashes differ in what they cost to check, those of other systems from ours, an email that nobody has costs
+ * what a person's may, as often as a person's does.
+ */
 const ACCOUNT = `
-  select u.id, u.email, u.password_hash, u.password_change_required,
+  with decoy as (
+    select coalesce(
+      (select password_hash from users where id >= ? and password_hash is not null order by id limit 1),
+      (select password_hash from users where password_hash is not null order by id limit 1)) as decoy_hash)
+  select d.decoy_hash, u.id, u.email, u.password_hash, u.password_change_required,
     u.password_expire_time is not null and u.password_expire_time <= now() as password_ended,
     u.claim_time is not null as is_claimed, u.home_organization_id,
     m.organization_id, o.name as organization_name, m.display_name, r.name as role,
@@ -70,22 +80,32 @@ const ACCOUNT = `
     o.suspend_time is not null as suspended,
     m.invitation_lookup_id, m.invitation_digest, m.invitation_pepper_id, p.sealed_secret as sealed_pepper,
     m.invitation_expire_time <= now() as invitation_ended
-  from users u
+  from decoy d
+  left join users u on u.email = ?
   left join memberships m on m.user_id = u.id
   left join roles r on r.organization_id = m.organization_id and r.id = m.role_id
   left join organizations o on o.id = m.organization_id
-  left join peppers p on p.id = m.invitation_pepper_id
-  where u.email = ?`;
+  left join peppers p on p.id = m.invitation_pepper_id`;
 
 /**
- * Reads an account in one statement, whatever it is like.
+ * Reads an account in one statement, whatever it is like, and the hash of somebody else to do the same work with.
  *
  * @param email in canonical form.
+ * @param decoyAt where among the ids of users the somebody else is looked for.
  */
-export async function readAccount(storage: Storage, email: string): Promise<Account | undefined> {
-  const rows: AccountRow[] = await storage.fork().execute(ACCOUNT, [email]);
+export async function readAccount(
+  storage: Storage,
+  email: string,
+  decoyAt: string,
+): Promise<{ readonly account: Account | undefined; readonly decoyHash: string | undefined }> {
+  const rows: AccountRow[] = await storage.fork().execute(ACCOUNT, [decoyAt, email]);
+  const decoyHash = rows[0]?.decoy_hash ?? undefined;
+  return { account: accountOf(rows), decoyHash };
+}
+
+function accountOf(rows: readonly AccountRow[]): Account | undefined {
   const [user] = rows;
-  if (user === undefined) {
+  if (user === undefined || user.id === null) {
     return undefined;
   }
   return {

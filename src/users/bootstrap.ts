@@ -1,3 +1,4 @@
+import { LockMode } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import { mutate, type Tag } from "../changes/mutate.ts";
 import { insertOrganization } from "../organizations/create-organization.ts";
@@ -50,8 +51,12 @@ export async function bootstrap(
       throw new BootstrapRefused("there is an administrator already; ask them");
     }
     const organization =
-      (await em.findOne(Organization, { nameKey: canonical(asked.organization) })) ??
-      (await insertOrganization(em, asked.organization));
+      (await em.findOne(
+        Organization,
+        { nameKey: canonical(asked.organization) },
+        // Nobody deletes it meanwhile.
+        { lockMode: LockMode.PESSIMISTIC_READ },
+      )) ?? (await insertOrganization(em, asked.organization));
     if (organization.suspendTime != null) {
       throw new BootstrapRefused("that organization is suspended; name another");
     }

@@ -108,8 +108,11 @@ async function attempt(
   // It is counted when the password is about to be checked, and not where it is too busy for that.
   const right = await passwordHasher.verify(password, async () => {
     admission = await loginThrottle.admit(subject);
-    account = await readAccount(storage, email);
-    return admission.counter === undefined || account === undefined ? undefined : proof.hashOf(account);
+    const found = await readAccount(storage, email, decoyOf(subject));
+    account = found.account;
+    const isDelayed = admission.counter === undefined || account === undefined;
+    const hash = isDelayed ? undefined : proof.hashOf(account as Account);
+    return hash ?? { decoy: account?.passwordHash ?? found.decoyHash };
   });
   const known = account as Account | undefined;
   const holds = admission.counter !== undefined && known !== undefined && proof.holds(known, right);
@@ -118,4 +121,9 @@ async function attempt(
     throw new AuthError("LOGIN_FAILED");
   }
   return known;
+}
+
+/** Somewhere among the ids of users, which are random: what it is told from nobody knows. */
+function decoyOf({ account }: LoginSubject): string {
+  return account.toString("hex", 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

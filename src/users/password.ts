@@ -4,6 +4,7 @@ import { hash as argon2Hash, verify as argon2Verify } from "@node-rs/argon2";
 import pLimit from "p-limit";
 import { AuthError } from "../errors.ts";
 import { throwIfGivenUp } from "../storage/cancellation.ts";
+import { createMatchesImported, isImportedHash } from "./imported-password/imported-password.ts";
 
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
@@ -13,7 +14,11 @@ const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
 /** About a second's work for one core: who would wait longer is told to come back. */
 const MOST_WAITING = 64;
 
-export type StoredHash = string | undefined;
+/**
+ * What a password is compared with: a hash, or nothing. Nothing is never right, and does the work of a decoy: of
+ * somebody's hash, or where there is none, of one that is nobody's.
+ */
+export type StoredHash = string | { readonly decoy: string | undefined } | undefined;
 
 /**
  * Hashes and checks passwords, in their NFKC form, on threads of their own. Bounded in flight and in its
@@ -22,11 +27,10 @@ export type StoredHash = string | undefined;
 export interface PasswordHasher {
   hash(password: string): Promise<string>;
   /**
-   * @param stored a PHC string; undefined does the same work and is never right. As a function, it is called
-   * once it is certain that the password will be checked.
+   * @param stored as a function, it is called once it is certain that the password will be checked.
    */
   verify(password: string, stored: StoredHash | (() => Promise<StoredHash>)): Promise<boolean>;
-  /** Whether a stored hash is of another algorithm than today's, or one of its parameters is lower. */
+  /** Whether a stored hash is another system's or of another algorithm than today's, or a parameter is lower. */
   isOutdated(stored: string): boolean;
 }
 
@@ -44,15 +48,20 @@ export async function createPasswordHasher(): Promise<PasswordHasher> {
   };
   // What nobody's password is compared with, where there is no user.
   const nobody = await argon2Hash(randomBytes(32), PARAMETERS);
+  const matchesImported = createMatchesImported();
 
   return {
     hash: async (password) => run(() => argon2Hash(password.normalize("NFKC"), PARAMETERS)),
     async verify(password, stored) {
       return await run(async () => {
         // Nobody waits for a place here who holds what this may need, such as a connection to the database.
-        const hash = typeof stored === "function" ? await stored() : stored;
-        const right = await argon2Verify(hash ?? nobody, password.normalize("NFKC"));
-        return right && hash !== undefined;
+        const found = typeof stored === "function" ? await stored() : stored;
+        const isHash = typeof found === "string";
+        const hash = isHash ? found : (found?.decoy ?? nobody);
+        const right = isImportedHash(hash)
+          ? await matchesImported(password, hash)
+          : await argon2Verify(hash, password.normalize("NFKC"));
+        return right && isHash;
       });
     },
     isOutdated(stored) {

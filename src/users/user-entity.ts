@@ -22,6 +22,8 @@ const UserSchema = defineEntity({
     deleteTime: p.datetime().columnType("timestamptz").nullable(),
     /** `administrator` holds every PLATFORM permission. */
     platformRole: p.text().$type<"administrator">().nullable(),
+    /** Of all that the person was imported with, under the pepper. */
+    importDigest: p.blob().nullable(),
     createTime: p.datetime().columnType("timestamptz").defaultRaw("now()"),
   },
 });

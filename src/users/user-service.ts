@@ -20,6 +20,8 @@ import {
   type GetUserRequest,
   type GetUserResponse,
   GetUserResponseSchema,
+  type ImportUsersRequest,
+  type ImportUsersResponse,
   type ListMembershipsRequest,
   type ListMembershipsResponse,
   ListMembershipsResponseSchema,
@@ -47,6 +49,7 @@ import { changePassword } from "./change-password.ts";
 import { createUser } from "./create-user.ts";
 import { deleteUser } from "./delete-user.ts";
 import type { EndedKeys } from "./end-membership.ts";
+import { importUsersCall } from "./import-service.ts";
 import { listMemberships } from "./list-memberships.ts";
 import type { LoginParts } from "./login.ts";
 import type { PasswordPolicy } from "./password-policy.ts";
@@ -119,6 +122,10 @@ export class UserServiceImpl implements ServiceImpl<typeof UserService> {
     const { storage } = this.#parts;
     const ended = await removeMembership(storage, this.#parts.actorOf(context), request);
     return create(RemoveMembershipResponseSchema, keyIds(ended));
+  }
+
+  async importUsers(request: ImportUsersRequest, context: HandlerContext): Promise<ImportUsersResponse> {
+    return await importUsersCall(this.#parts, this.#parts.actorOf(context), request);
   }
 
   async changePassword(

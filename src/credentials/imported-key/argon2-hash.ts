@@ -11,15 +11,19 @@ const LEAST_KIBIBYTES_A_LANE = 8;
 const FORM =
   /^\$argon2(?:id|i|d)\$v=19\$m=([1-9]\d{0,5}),t=([1-9]\d?),p=([1-9]\d?)\$([A-Za-z0-9+/]{11,64})\$([A-Za-z0-9+/]{22,86})$/;
 
-/** Whether it is a hash of Argon2 (RFC 9106) that takes no more to check than is allowed. */
-export function isArgon2Hash(text: string): boolean {
+/**
+ * Whether it is a hash of Argon2 (RFC 9106) that takes no more to check than is allowed.
+ *
+ * @param mostMemory in kibibytes.
+ */
+export function isArgon2Hash(text: string, mostMemory = MOST_KIBIBYTES): boolean {
   const [, m = "", t = "", p = "", salt = "", hash = ""] = FORM.exec(text) ?? [];
   const [kibibytes, passes, lanes] = [Number(m), Number(t), Number(p)];
   return (
     m !== "" &&
     readPhcBase64(salt) !== undefined &&
     readPhcBase64(hash) !== undefined &&
-    kibibytes <= MOST_KIBIBYTES &&
+    kibibytes <= mostMemory &&
     kibibytes >= LEAST_KIBIBYTES_A_LANE * lanes &&
     passes <= MOST_PASSES &&
     lanes <= MOST_LANES &&

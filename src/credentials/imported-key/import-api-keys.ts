@@ -5,6 +5,7 @@ import type { Decision } from "../../authenticate/decision.ts";
 import { holdActor } from "../../authenticate/hold-actor.ts";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
+import { holdOrganizations } from "../../organizations/hold-organizations.ts";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Seal } from "../../storage/seal.ts";
 import { holdKeyOwner } from "../../users/hold-key-owner.ts";
@@ -63,8 +64,8 @@ export async function importApiKeys(
   const keys = await checkKeys(parts.keyHasher, actor.decision, { ...asked, owner });
 
   return await mutate(parts.storage, authorOf(actor), async (em) => {
+    await holdOrganizations(em, [actor.decision.organization?.id, organizationId]);
     await holdActor(em, actor);
-    await holdOrganization(em, organizationId);
     // Without one they belong to the actor, who is held already.
     if ("userId" in owner) {
       await holdKeyOwner(em, organizationId, owner.userId);
@@ -129,13 +130,6 @@ function ownerOf({ decision }: Actor, { organizationId, ownerId }: Import): Deci
     throw new AuthError("OWNER_UNKNOWN");
   }
   return { serviceKeyId: principal.id };
-}
-
-async function holdOrganization(em: EntityManager, id: string): Promise<void> {
-  const found: unknown[] = await em.execute("select 1 from organizations where id = ? for key share", [id]);
-  if (found.length === 0) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
 }
 
 /** What becomes of each key where what is refused does not count for the others. */

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import type { Actor } from "../../authenticate/actor.ts";
-import { AuthError, type Reason } from "../../errors.ts";
+import { AuthError } from "../../errors.ts";
 import {
   type ApiKeyToImport,
   CreateApiKeyRequestSchema,
@@ -9,12 +9,12 @@ import {
   type ImportApiKeysResponse,
   ImportApiKeysResponseSchema,
   ImportMode,
-  ImportOutcome,
   KeyAlphabet,
   KeyHashAlgorithm,
 } from "../../gen/latchkey/v1/api_key_pb.ts";
 import { expireTimeOf } from "../expire-time.ts";
-import { type ImportApiKeysParts, type ImportedOutcome, importApiKeys } from "./import-api-keys.ts";
+import { type ImportApiKeysParts, importApiKeys } from "./import-api-keys.ts";
+import { importAnswer } from "./import-results-service.ts";
 import type { KeyAlphabet as Alphabet } from "./key-format.ts";
 import type { KeyHashAlgorithm as Algorithm } from "./key-hash.ts";
 import type { KeyToImport } from "./key-to-import.ts";
@@ -35,16 +35,6 @@ const ALGORITHMS: Readonly<Partial<Record<KeyHashAlgorithm, Algorithm>>> = {
   [KeyHashAlgorithm.SCRYPT]: "scrypt",
   [KeyHashAlgorithm.ARGON2]: "argon2",
 };
-
-const OUTCOMES = {
-  imported: ImportOutcome.IMPORTED,
-  unchanged: ImportOutcome.UNCHANGED,
-  refused: ImportOutcome.REFUSED,
-  skipped: ImportOutcome.SKIPPED,
-} as const;
-
-/** Of a message, in characters: ten thousand of them are one answer. */
-const MOST_MESSAGE = 300;
 
 const validator = createValidator({ failFast: true });
 
@@ -69,18 +59,7 @@ export async function importApiKeysCall(
     isAllOrNothing: request.mode === ImportMode.ALL_OR_NOTHING,
     validateOnly: request.validateOnly,
   });
-  const count = (outcome: ImportedOutcome["outcome"]) =>
-    outcomes.filter((each) => each.outcome === outcome).length;
-  return create(ImportApiKeysResponseSchema, {
-    results: outcomes.map((each) => ({
-      id: "id" in each ? (each.id ?? "") : "",
-      outcome: OUTCOMES[each.outcome],
-      ...("fault" in each && { reason: each.fault.reason, message: messageOf(each.fault) }),
-    })),
-    imported: count("imported"),
-    unchanged: count("unchanged"),
-    refused: count("refused"),
-  });
+  return create(ImportApiKeysResponseSchema, importAnswer(outcomes));
 }
 
 function* keysOf({ keys }: ImportApiKeysRequest) {
@@ -126,15 +105,4 @@ function keyOf(key: ApiKeyToImport): KeyToImport | AuthError {
     }
     throw error;
   }
-}
-
-/** Which of the fault's details tell what to do about it. */
-const TOLD: Readonly<Partial<Record<Reason, string>>> = {
-  PERMISSION_UNKNOWN: "unknown",
-  PERMISSION_NOT_HELD: "not_held",
-};
-
-function messageOf({ reason, message, metadata }: AuthError): string {
-  const detail = metadata[TOLD[reason] ?? ""];
-  return (detail === undefined ? message : `${message} (${detail})`).slice(0, MOST_MESSAGE);
 }

@@ -996,7 +996,7 @@ export const ImportApiKeysResponseSchema: GenMessage<ImportApiKeysResponse> = /*
   messageDesc(file_latchkey_v1_api_key, 23);
 
 /**
- * What became of one key.
+ * What became of one key, or one person.
  *
  * @generated from message latchkey.v1.ImportResult
  */
@@ -1314,7 +1314,7 @@ export const ImportModeSchema: GenEnum<ImportMode> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_api_key, 3);
 
 /**
- * What may become of a key.
+ * What may become of a key, or a person.
  *
  * @generated from enum latchkey.v1.ImportOutcome
  */
@@ -1356,7 +1356,7 @@ export const ImportOutcome = {
 } as const;
 
 /**
- * What may become of a key.
+ * What may become of a key, or a person.
  *
  * @generated from enum latchkey.v1.ImportOutcome
  */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/organization.proto.
  */
 export const file_latchkey_v1_organization: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sYXRjaGtleS92MS9vcmdhbml6YXRpb24ucHJvdG8SC2xhdGNoa2V5LnYxImwKDE9yZ2FuaXphdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCXN1c3BlbmRlZBgDIAEoCBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiwEKGUNyZWF0ZU9yZ2FuaXphdGlvblJlcXVlc3QSQQoEbmFtZRgBIAEoCUIzukgwci4QARhkMiheW15ccHtDfVxwe1p9XShbXlxwe0N9XSpbXlxwe0N9XHB7Wn1dKT8kEisKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUISukgPcg0YgAEyCF5bIS1+XSokIk0KGkNyZWF0ZU9yZ2FuaXphdGlvblJlc3BvbnNlEi8KDG9yZ2FuaXphdGlvbhgBIAEoCzIZLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbiIuChZHZXRPcmdhbml6YXRpb25SZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASJKChdHZXRPcmdhbml6YXRpb25SZXNwb25zZRIvCgxvcmdhbml6YXRpb24YASABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24iVwoYTGlzdE9yZ2FuaXphdGlvbnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABCJmChlMaXN0T3JnYW5pemF0aW9uc1Jlc3BvbnNlEjAKDW9yZ2FuaXphdGlvbnMYASADKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlcKGVVwZGF0ZU9yZ2FuaXphdGlvblJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEhYKCXN1c3BlbmRlZBgCIAEoCEgAiAEBQgwKCl9zdXNwZW5kZWQiTQoaVXBkYXRlT3JnYW5pemF0aW9uUmVzcG9uc2USLwoMb3JnYW5pemF0aW9uGAEgASgLMhkubGF0Y2hrZXkudjEuT3JnYW5pemF0aW9uMuYEChNPcmdhbml6YXRpb25TZXJ2aWNlEo0BChJDcmVhdGVPcmdhbml6YXRpb24SJi5sYXRjaGtleS52MS5DcmVhdGVPcmdhbml6YXRpb25SZXF1ZXN0GicubGF0Y2hrZXkudjEuQ3JlYXRlT3JnYW5pemF0aW9uUmVzcG9uc2UiJvLFGCIiIAoccGxhdGZvcm0ub3JnYW5pemF0aW9ucy53cml0ZRACEp8BCg9HZXRPcmdhbml6YXRpb24SIy5sYXRjaGtleS52MS5HZXRPcmdhbml6YXRpb25SZXF1ZXN0GiQubGF0Y2hrZXkudjEuR2V0T3JnYW5pemF0aW9uUmVzcG9uc2UiQZACAfLFGDoiOAoXYXV0aC5vcmdhbml6YXRpb25zLnJlYWQQARobcGxhdGZvcm0ub3JnYW5pemF0aW9ucy5yZWFkEowBChFMaXN0T3JnYW5pemF0aW9ucxIlLmxhdGNoa2V5LnYxLkxpc3RPcmdhbml6YXRpb25zUmVxdWVzdBomLmxhdGNoa2V5LnYxLkxpc3RPcmdhbml6YXRpb25zUmVzcG9uc2UiKJACAfLFGCEiHwobcGxhdGZvcm0ub3JnYW5pemF0aW9ucy5yZWFkEAISjQEKElVwZGF0ZU9yZ2FuaXphdGlvbhImLmxhdGNoa2V5LnYxLlVwZGF0ZU9yZ2FuaXphdGlvblJlcXVlc3QaJy5sYXRjaGtleS52MS5VcGRhdGVPcmdhbml6YXRpb25SZXNwb25zZSIm8sUYIiIgChxwbGF0Zm9ybS5vcmdhbml6YXRpb25zLndyaXRlEAJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
+  fileDesc("Ch5sYXRjaGtleS92MS9vcmdhbml6YXRpb24ucHJvdG8SC2xhdGNoa2V5LnYxImwKDE9yZ2FuaXphdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCXN1c3BlbmRlZBgDIAEoCBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiwEKGUNyZWF0ZU9yZ2FuaXphdGlvblJlcXVlc3QSQQoEbmFtZRgBIAEoCUIzukgwci4QARhkMiheW15ccHtDfVxwe1p9XShbXlxwe0N9XSpbXlxwe0N9XHB7Wn1dKT8kEisKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUISukgPcg0YgAEyCF5bIS1+XSokIk0KGkNyZWF0ZU9yZ2FuaXphdGlvblJlc3BvbnNlEi8KDG9yZ2FuaXphdGlvbhgBIAEoCzIZLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbiIuChZHZXRPcmdhbml6YXRpb25SZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASJKChdHZXRPcmdhbml6YXRpb25SZXNwb25zZRIvCgxvcmdhbml6YXRpb24YASABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24iVwoYTGlzdE9yZ2FuaXphdGlvbnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABCJmChlMaXN0T3JnYW5pemF0aW9uc1Jlc3BvbnNlEjAKDW9yZ2FuaXphdGlvbnMYASADKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqgBChlVcGRhdGVPcmdhbml6YXRpb25SZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIWCglzdXNwZW5kZWQYAiABKAhIAIgBARJGCgRuYW1lGAMgASgJQjO6SDByLhABGGQyKF5bXlxwe0N9XHB7Wn1dKFteXHB7Q31dKlteXHB7Q31ccHtafV0pPyRIAYgBAUIMCgpfc3VzcGVuZGVkQgcKBV9uYW1lIk0KGlVwZGF0ZU9yZ2FuaXphdGlvblJlc3BvbnNlEi8KDG9yZ2FuaXphdGlvbhgBIAEoCzIZLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbiJKChlEZWxldGVPcmdhbml6YXRpb25SZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIXCgRuYW1lGAIgASgJQgm6SAZyBBABGGQiZwoaRGVsZXRlT3JnYW5pemF0aW9uUmVzcG9uc2USGAoQcmV2b2tlZF9hcGlfa2V5cxgBIAEoBRIXCg9yZW1vdmVkX21lbWJlcnMYAiABKAUSFgoOZW5kZWRfc2Vzc2lvbnMYAyABKAUy9gUKE09yZ2FuaXphdGlvblNlcnZpY2USjQEKEkNyZWF0ZU9yZ2FuaXphdGlvbhImLmxhdGNoa2V5LnYxLkNyZWF0ZU9yZ2FuaXphdGlvblJlcXVlc3QaJy5sYXRjaGtleS52MS5DcmVhdGVPcmdhbml6YXRpb25SZXNwb25zZSIm8sUYIiIgChxwbGF0Zm9ybS5vcmdhbml6YXRpb25zLndyaXRlEAISnwEKD0dldE9yZ2FuaXphdGlvbhIjLmxhdGNoa2V5LnYxLkdldE9yZ2FuaXphdGlvblJlcXVlc3QaJC5sYXRjaGtleS52MS5HZXRPcmdhbml6YXRpb25SZXNwb25zZSJBkAIB8sUYOiI4ChdhdXRoLm9yZ2FuaXphdGlvbnMucmVhZBABGhtwbGF0Zm9ybS5vcmdhbml6YXRpb25zLnJlYWQSjAEKEUxpc3RPcmdhbml6YXRpb25zEiUubGF0Y2hrZXkudjEuTGlzdE9yZ2FuaXphdGlvbnNSZXF1ZXN0GiYubGF0Y2hrZXkudjEuTGlzdE9yZ2FuaXphdGlvbnNSZXNwb25zZSIokAIB8sUYISIfChtwbGF0Zm9ybS5vcmdhbml6YXRpb25zLnJlYWQQAhKNAQoSVXBkYXRlT3JnYW5pemF0aW9uEiYubGF0Y2hrZXkudjEuVXBkYXRlT3JnYW5pemF0aW9uUmVxdWVzdBonLmxhdGNoa2V5LnYxLlVwZGF0ZU9yZ2FuaXphdGlvblJlc3BvbnNlIibyxRgiIiAKHHBsYXRmb3JtLm9yZ2FuaXphdGlvbnMud3JpdGUQAhKNAQoSRGVsZXRlT3JnYW5pemF0aW9uEiYubGF0Y2hrZXkudjEuRGVsZXRlT3JnYW5pemF0aW9uUmVxdWVzdBonLmxhdGNoa2V5LnYxLkRlbGV0ZU9yZ2FuaXphdGlvblJlc3BvbnNlIibyxRgiIiAKHHBsYXRmb3JtLm9yZ2FuaXphdGlvbnMud3JpdGUQAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access]);
 
 /**
  * An organization: the tenant that users and keys act for.
@@ -226,6 +226,13 @@ export type UpdateOrganizationRequest = Message<"latchkey.v1.UpdateOrganizationR
    * @generated from field: optional bool suspended = 2;
    */
   suspended?: boolean | undefined;
+
+  /**
+   * The new name, as in CreateOrganizationRequest. Not set: unchanged.
+   *
+   * @generated from field: optional string name = 3;
+   */
+  name?: string | undefined;
 };
 
 /**
@@ -255,6 +262,70 @@ export type UpdateOrganizationResponse = Message<"latchkey.v1.UpdateOrganization
  */
 export const UpdateOrganizationResponseSchema: GenMessage<UpdateOrganizationResponse> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_organization, 8);
+
+/**
+ * The organization to delete.
+ *
+ * @generated from message latchkey.v1.DeleteOrganizationRequest
+ */
+export type DeleteOrganizationRequest = Message<"latchkey.v1.DeleteOrganizationRequest"> & {
+  /**
+   * The id of the organization.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Its name, to the letter: whoever has the wrong id by mistake deletes nothing. Another name is
+   * `failed_precondition` with ORGANIZATION_NAME_MISMATCH.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteOrganizationRequest.
+ * Use `create(DeleteOrganizationRequestSchema)` to create a new message.
+ */
+export const DeleteOrganizationRequestSchema: GenMessage<DeleteOrganizationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_organization, 9);
+
+/**
+ * What ended with the organization.
+ *
+ * @generated from message latchkey.v1.DeleteOrganizationResponse
+ */
+export type DeleteOrganizationResponse = Message<"latchkey.v1.DeleteOrganizationResponse"> & {
+  /**
+   * How many API keys were revoked.
+   *
+   * @generated from field: int32 revoked_api_keys = 1;
+   */
+  revokedApiKeys: number;
+
+  /**
+   * How many people were its members.
+   *
+   * @generated from field: int32 removed_members = 2;
+   */
+  removedMembers: number;
+
+  /**
+   * How many sessions ended.
+   *
+   * @generated from field: int32 ended_sessions = 3;
+   */
+  endedSessions: number;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteOrganizationResponse.
+ * Use `create(DeleteOrganizationResponseSchema)` to create a new message.
+ */
+export const DeleteOrganizationResponseSchema: GenMessage<DeleteOrganizationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_organization, 10);
 
 /**
  * The organizations (tenants) of the platform.
@@ -294,8 +365,9 @@ export const OrganizationService: GenService<{
     output: typeof ListOrganizationsResponseSchema;
   },
   /**
-   * Suspends or resumes an organization. While it is suspended, every credential that acts for it is
-   * refused with ORGANIZATION_SUSPENDED, from the moment that this call answers.
+   * Renames an organization, and suspends or resumes it. While it is suspended, every credential that acts for it
+   * is refused with ORGANIZATION_SUSPENDED, from the moment that this call answers.
+   * A name that is taken, in any case, is `already_exists` with ORGANIZATION_NAME_TAKEN.
    *
    * @generated from rpc latchkey.v1.OrganizationService.UpdateOrganization
    */
@@ -303,6 +375,20 @@ export const OrganizationService: GenService<{
     methodKind: "unary";
     input: typeof UpdateOrganizationRequestSchema;
     output: typeof UpdateOrganizationResponseSchema;
+  },
+  /**
+   * Deletes an organization for good, with all that acts for it, from the moment that this call answers: its API
+   * keys are revoked, its users' sessions in it end and so do their memberships, and internal keys that name it are
+   * refused with ORGANIZATION_UNKNOWN. People's accounts stay, and so do their other memberships. Its name is free
+   * again; the record of what happened in it stays. It cannot be undone: suspend it first, if there is any doubt.
+   * An organization that is deleted already is `not_found`.
+   *
+   * @generated from rpc latchkey.v1.OrganizationService.DeleteOrganization
+   */
+  deleteOrganization: {
+    methodKind: "unary";
+    input: typeof DeleteOrganizationRequestSchema;
+    output: typeof DeleteOrganizationResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_organization, 0);

@@ -8,6 +8,8 @@ import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
+import type { ImportMode, ImportResult } from "./api_key_pb.ts";
+import { file_latchkey_v1_api_key } from "./api_key_pb.ts";
 import type { NarrowedApiKey } from "./key_pb.ts";
 import { file_latchkey_v1_key } from "./key_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/user.proto.
  */
 export const file_latchkey_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKyAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3BlbmRpbmcYCCABKAgiuAEKCk1lbWJlcnNoaXASFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJEhkKEW9yZ2FuaXphdGlvbl9uYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIMCgRyb2xlGAQgASgJEg8KB3BlbmRpbmcYBSABKAgSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvcBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh0KCHBhc3N3b3JkGAUgASgJQgu6SAhyBhiAAiiACBIrCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCErpID3INGIABMgheWyEtfl0qJCJJChJDcmVhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISEgoKaW52aXRhdGlvbhgCIAEoCSJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIu4BChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIuCgRyb2xlGAMgASgJQhu6SBhyFhgyMhJeW2Etel1bYS16MC05Xy1dKiRIAIgBARIVCghkaXNhYmxlZBgEIAEoCEgBiAEBEi8KDGRpc3BsYXlfbmFtZRgFIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiRIAogBAUIHCgVfcm9sZUILCglfZGlzYWJsZWRCDwoNX2Rpc3BsYXlfbmFtZSJtChJVcGRhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISNgoRbmFycm93ZWRfYXBpX2tleXMYAiADKAsyGy5sYXRjaGtleS52MS5OYXJyb3dlZEFwaUtleSJ4ChdSZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIhCgxuZXdfb3duZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBInMKGFJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZRIfChdoYW5kZWRfb3Zlcl9hcGlfa2V5X2lkcxgBIAMoCRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAIgAygJEhkKEWtub3duX2FwaV9rZXlfaWRzGAMgAygJIqIBChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSJAoFZW1haWwYASABKAlCFbpIEnIQKMACMgteW15ccHtDfV0rJBInChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIEiMKDG5ld19wYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACBIVCg1rZWVwX3Nlc3Npb25zGAQgASgIIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UigAEKF0FjY2VwdE1lbWJlcnNoaXBSZXF1ZXN0EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHgoKaW52aXRhdGlvbhgCIAEoCUIKukgHcgUQASiAAhIfCghwYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACCIzChhBY2NlcHRNZW1iZXJzaGlwUmVzcG9uc2USFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJIlIKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBImMKFVJlc2V0UGFzc3dvcmRSZXNwb25zZRIZChFvbmVfdGltZV9wYXNzd29yZBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTAoRRGVsZXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKDG5ld19vd25lcl9pZBgCIAEoCUILukgI2AEBcgOwAQEibQoSRGVsZXRlVXNlclJlc3BvbnNlEh8KF2hhbmRlZF9vdmVyX2FwaV9rZXlfaWRzGAEgAygJEhsKE3Jldm9rZWRfYXBpX2tleV9pZHMYAiADKAkSGQoRa25vd25fYXBpX2tleV9pZHMYAyADKAkibgoWTGlzdE1lbWJlcnNoaXBzUmVxdWVzdBIXCgJpZBgBIAEoCUILukgI2AEBcgOwAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRj6ASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEImAKF0xpc3RNZW1iZXJzaGlwc1Jlc3BvbnNlEiwKC21lbWJlcnNoaXBzGAEgAygLMhcubGF0Y2hrZXkudjEuTWVtYmVyc2hpcBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky+AkKC1VzZXJTZXJ2aWNlEn8KCkNyZWF0ZVVzZXISHi5sYXRjaGtleS52MS5DcmVhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEnkKB0dldFVzZXISGy5sYXRjaGtleS52MS5HZXRVc2VyUmVxdWVzdBocLmxhdGNoa2V5LnYxLkdldFVzZXJSZXNwb25zZSIzkAIB8sUYLCIqCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZCABEn0KCUxpc3RVc2VycxIdLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXNwb25zZSIxkAIB8sUYKiIoCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZBJ/CgpVcGRhdGVVc2VyEh4ubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRKRAQoQUmVtb3ZlTWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLlJlbW92ZU1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuUmVtb3ZlTWVtYmVyc2hpcFJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUSYQoOQ2hhbmdlUGFzc3dvcmQSIi5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaIy5sYXRjaGtleS52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIgbyxRgCGAESZwoQQWNjZXB0TWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLkFjY2VwdE1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuQWNjZXB0TWVtYmVyc2hpcFJlc3BvbnNlIgbyxRgCGAESiAEKDVJlc2V0UGFzc3dvcmQSIS5sYXRjaGtleS52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoiLmxhdGNoa2V5LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEn8KCkRlbGV0ZVVzZXISHi5sYXRjaGtleS52MS5EZWxldGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEoABCg9MaXN0TWVtYmVyc2hpcHMSIy5sYXRjaGtleS52MS5MaXN0TWVtYmVyc2hpcHNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuTGlzdE1lbWJlcnNoaXBzUmVzcG9uc2UiIpACAfLFGBsiGQoTcGxhdGZvcm0udXNlcnMucmVhZBACIAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_key]);
+  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKyAQoEVXNlchIKCgJpZBgBIAEoCRIXCg9vcmdhbml6YXRpb25faWQYAiABKAkSDQoFZW1haWwYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEgwKBHJvbGUYBSABKAkSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3BlbmRpbmcYCCABKAgiuAEKCk1lbWJlcnNoaXASFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJEhkKEW9yZ2FuaXphdGlvbl9uYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIMCgRyb2xlGAQgASgJEg8KB3BlbmRpbmcYBSABKAgSEAoIZGlzYWJsZWQYBiABKAgSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvcBChFDcmVhdGVVc2VyUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEhkKBWVtYWlsGAIgASgJQgq6SAdyBSj+AWABEioKDGRpc3BsYXlfbmFtZRgDIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiQSKQoEcm9sZRgEIAEoCUIbukgYchYYMjISXlthLXpdW2EtejAtOV8tXSokEh0KCHBhc3N3b3JkGAUgASgJQgu6SAhyBhiAAiiACBIrCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCErpID3INGIABMgheWyEtfl0qJCJJChJDcmVhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISEgoKaW52aXRhdGlvbhgCIAEoCSJMCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABASIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIidQoQTGlzdFVzZXJzUmVxdWVzdBIkCg9vcmdhbml6YXRpb25faWQYASABKAlCC7pICNgBAXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY+gEoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiABCJOChFMaXN0VXNlcnNSZXNwb25zZRIgCgV1c2VycxgBIAMoCzIRLmxhdGNoa2V5LnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIu4BChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIuCgRyb2xlGAMgASgJQhu6SBhyFhgyMhJeW2Etel1bYS16MC05Xy1dKiRIAIgBARIVCghkaXNhYmxlZBgEIAEoCEgBiAEBEi8KDGRpc3BsYXlfbmFtZRgFIAEoCUIUukgRcg8YZDILXlteXHB7Q31dKiRIAogBAUIHCgVfcm9sZUILCglfZGlzYWJsZWRCDwoNX2Rpc3BsYXlfbmFtZSJtChJVcGRhdGVVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXISNgoRbmFycm93ZWRfYXBpX2tleXMYAiADKAsyGy5sYXRjaGtleS52MS5OYXJyb3dlZEFwaUtleSJ4ChdSZW1vdmVNZW1iZXJzaGlwUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESJAoPb3JnYW5pemF0aW9uX2lkGAIgASgJQgu6SAjYAQFyA7ABARIhCgxuZXdfb3duZXJfaWQYAyABKAlCC7pICNgBAXIDsAEBInMKGFJlbW92ZU1lbWJlcnNoaXBSZXNwb25zZRIfChdoYW5kZWRfb3Zlcl9hcGlfa2V5X2lkcxgBIAMoCRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAIgAygJEhkKEWtub3duX2FwaV9rZXlfaWRzGAMgAygJIqIBChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSJAoFZW1haWwYASABKAlCFbpIEnIQKMACMgteW15ccHtDfV0rJBInChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJQg26SApyCBABGIACKIAIEiMKDG5ld19wYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACBIVCg1rZWVwX3Nlc3Npb25zGAQgASgIIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UigAEKF0FjY2VwdE1lbWJlcnNoaXBSZXF1ZXN0EiQKBWVtYWlsGAEgASgJQhW6SBJyECjAAjILXlteXHB7Q31dKyQSHgoKaW52aXRhdGlvbhgCIAEoCUIKukgHcgUQASiAAhIfCghwYXNzd29yZBgDIAEoCUINukgKcggQARiAAiiACCIzChhBY2NlcHRNZW1iZXJzaGlwUmVzcG9uc2USFwoPb3JnYW5pemF0aW9uX2lkGAEgASgJIlIKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIkCg9vcmdhbml6YXRpb25faWQYAiABKAlCC7pICNgBAXIDsAEBImMKFVJlc2V0UGFzc3dvcmRSZXNwb25zZRIZChFvbmVfdGltZV9wYXNzd29yZBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTAoRRGVsZXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKDG5ld19vd25lcl9pZBgCIAEoCUILukgI2AEBcgOwAQEibQoSRGVsZXRlVXNlclJlc3BvbnNlEh8KF2hhbmRlZF9vdmVyX2FwaV9rZXlfaWRzGAEgAygJEhsKE3Jldm9rZWRfYXBpX2tleV9pZHMYAiADKAkSGQoRa25vd25fYXBpX2tleV9pZHMYAyADKAkibgoWTGlzdE1lbWJlcnNoaXBzUmVxdWVzdBIXCgJpZBgBIAEoCUILukgI2AEBcgOwAQESHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRj6ASgAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEImAKF0xpc3RNZW1iZXJzaGlwc1Jlc3BvbnNlEiwKC21lbWJlcnNoaXBzGAEgAygLMhcubGF0Y2hrZXkudjEuTWVtYmVyc2hpcBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkimgEKEkltcG9ydFVzZXJzUmVxdWVzdBI6CgV1c2VycxgBIAMoCzIZLmxhdGNoa2V5LnYxLlVzZXJUb0ltcG9ydEIQukgNkgEKCAEQkE4iA9gBAxIxCgRtb2RlGAIgASgOMhcubGF0Y2hrZXkudjEuSW1wb3J0TW9kZUIKukgHggEEEAEgABIVCg12YWxpZGF0ZV9vbmx5GAMgASgIInEKDFVzZXJUb0ltcG9ydBINCgVlbWFpbBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEgwKBHJvbGUYBCABKAkSFQoNcGFzc3dvcmRfaGFzaBgFIAEoCSJ3ChNJbXBvcnRVc2Vyc1Jlc3BvbnNlEioKB3Jlc3VsdHMYASADKAsyGS5sYXRjaGtleS52MS5JbXBvcnRSZXN1bHQSEAoIaW1wb3J0ZWQYAiABKAUSEQoJdW5jaGFuZ2VkGAMgASgFEg8KB3JlZnVzZWQYBCABKAUy6woKC1VzZXJTZXJ2aWNlEn8KCkNyZWF0ZVVzZXISHi5sYXRjaGtleS52MS5DcmVhdGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIw8sUYLCIqChBhdXRoLnVzZXJzLndyaXRlEAEaFHBsYXRmb3JtLnVzZXJzLndyaXRlEnkKB0dldFVzZXISGy5sYXRjaGtleS52MS5HZXRVc2VyUmVxdWVzdBocLmxhdGNoa2V5LnYxLkdldFVzZXJSZXNwb25zZSIzkAIB8sUYLCIqCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZCABEn0KCUxpc3RVc2VycxIdLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXNwb25zZSIxkAIB8sUYKiIoCg9hdXRoLnVzZXJzLnJlYWQQARoTcGxhdGZvcm0udXNlcnMucmVhZBJ/CgpVcGRhdGVVc2VyEh4ubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRKRAQoQUmVtb3ZlTWVtYmVyc2hpcBIkLmxhdGNoa2V5LnYxLlJlbW92ZU1lbWJlcnNoaXBSZXF1ZXN0GiUubGF0Y2hrZXkudjEuUmVtb3ZlTWVtYmVyc2hpcFJlc3BvbnNlIjDyxRgsIioKEGF1dGgudXNlcnMud3JpdGUQARoUcGxhdGZvcm0udXNlcnMud3JpdGUScQoLSW1wb3J0VXNlcnMSHy5sYXRjaGtleS52MS5JbXBvcnRVc2Vyc1JlcXVlc3QaIC5sYXRjaGtleS52MS5JbXBvcnRVc2Vyc1Jlc3BvbnNlIh/yxRgbIhkKFXBsYXRmb3JtLnVzZXJzLmltcG9ydBACEmEKDkNoYW5nZVBhc3N3b3JkEiIubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiMubGF0Y2hrZXkudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIG8sUYAhgBEmcKEEFjY2VwdE1lbWJlcnNoaXASJC5sYXRjaGtleS52MS5BY2NlcHRNZW1iZXJzaGlwUmVxdWVzdBolLmxhdGNoa2V5LnYxLkFjY2VwdE1lbWJlcnNoaXBSZXNwb25zZSIG8sUYAhgBEogBCg1SZXNldFBhc3N3b3JkEiEubGF0Y2hrZXkudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaIi5sYXRjaGtleS52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRJ/CgpEZWxldGVVc2VyEh4ubGF0Y2hrZXkudjEuRGVsZXRlVXNlclJlcXVlc3QaHy5sYXRjaGtleS52MS5EZWxldGVVc2VyUmVzcG9uc2UiMPLFGCwiKgoQYXV0aC51c2Vycy53cml0ZRABGhRwbGF0Zm9ybS51c2Vycy53cml0ZRKAAQoPTGlzdE1lbWJlcnNoaXBzEiMubGF0Y2hrZXkudjEuTGlzdE1lbWJlcnNoaXBzUmVxdWVzdBokLmxhdGNoa2V5LnYxLkxpc3RNZW1iZXJzaGlwc1Jlc3BvbnNlIiKQAgHyxRgbIhkKE3BsYXRmb3JtLnVzZXJzLnJlYWQQAiABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_key]);
 
 /**
  * A user, as a member of one organization.
@@ -813,6 +815,138 @@ export const ListMembershipsResponseSchema: GenMessage<ListMembershipsResponse> 
   messageDesc(file_latchkey_v1_user, 21);
 
 /**
+ * The people to take over.
+ *
+ * @generated from message latchkey.v1.ImportUsersRequest
+ */
+export type ImportUsersRequest = Message<"latchkey.v1.ImportUsersRequest"> & {
+  /**
+   * The people. Each is looked at by themselves: what is wrong with one is told in their result.
+   *
+   * @generated from field: repeated latchkey.v1.UserToImport users = 1;
+   */
+  users: UserToImport[];
+
+  /**
+   * What to do where some of them cannot be imported.
+   *
+   * @generated from field: latchkey.v1.ImportMode mode = 2;
+   */
+  mode: ImportMode;
+
+  /**
+   * Only look: nothing is written, and the results tell what would be.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.ImportUsersRequest.
+ * Use `create(ImportUsersRequestSchema)` to create a new message.
+ */
+export const ImportUsersRequestSchema: GenMessage<ImportUsersRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 22);
+
+/**
+ * One person of another system. The fields have no rules beside them: what breaks those of CreateUserRequest is
+ * told in the person's own result.
+ *
+ * @generated from message latchkey.v1.UserToImport
+ */
+export type UserToImport = Message<"latchkey.v1.UserToImport"> & {
+  /**
+   * The email address: as in CreateUserRequest.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * A name for people to read: as in CreateUserRequest.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * The organization, by id.
+   *
+   * @generated from field: string organization_id = 3;
+   */
+  organizationId: string;
+
+  /**
+   * The name of a role of the organization.
+   *
+   * @generated from field: string role = 4;
+   */
+  role: string;
+
+  /**
+   * The hash of the password, in the text form of the system that made it:
+   * bcrypt (`$2a$`, `$2b$`, `$2y$`; cost up to 13); Argon2 version 19 (`$argon2id$`, `$argon2i$`, `$argon2d$`; up to
+   * 128 MiB); scrypt (`$scrypt$ln=…,r=…,p=…$`; up to 128 MiB); PBKDF2 with SHA-1, SHA-256 or SHA-512
+   * (`$pbkdf2-sha256$i=…$` and `$pbkdf2-sha256$29000$` as Passlib writes it; up to 2,000,000 iterations); and what
+   * Django writes of these (`pbkdf2_sha256$…`, `pbkdf2_sha1$…`, `argon2$argon2id$…`, `bcrypt$$2b$…`, `scrypt$…`).
+   * What costs more, and every other form, is refused with PASSWORD_HASH_INVALID.
+   *
+   * @generated from field: string password_hash = 5;
+   */
+  passwordHash: string;
+};
+
+/**
+ * Describes the message latchkey.v1.UserToImport.
+ * Use `create(UserToImportSchema)` to create a new message.
+ */
+export const UserToImportSchema: GenMessage<UserToImport> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 23);
+
+/**
+ * What became of the people to import.
+ *
+ * @generated from message latchkey.v1.ImportUsersResponse
+ */
+export type ImportUsersResponse = Message<"latchkey.v1.ImportUsersResponse"> & {
+  /**
+   * One for each of them, in their order.
+   *
+   * @generated from field: repeated latchkey.v1.ImportResult results = 1;
+   */
+  results: ImportResult[];
+
+  /**
+   * How many were imported by this call, or would have been.
+   *
+   * @generated from field: int32 imported = 2;
+   */
+  imported: number;
+
+  /**
+   * How many were there already.
+   *
+   * @generated from field: int32 unchanged = 3;
+   */
+  unchanged: number;
+
+  /**
+   * How many cannot be imported.
+   *
+   * @generated from field: int32 refused = 4;
+   */
+  refused: number;
+};
+
+/**
+ * Describes the message latchkey.v1.ImportUsersResponse.
+ * Use `create(ImportUsersResponseSchema)` to create a new message.
+ */
+export const ImportUsersResponseSchema: GenMessage<ImportUsersResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_user, 24);
+
+/**
  * The people of an organization. A person is known in the whole deployment by their email address;
  * what an organization sees and changes is their membership in it.
  *
@@ -887,6 +1021,25 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof RemoveMembershipRequestSchema;
     output: typeof RemoveMembershipResponseSchema;
+  },
+  /**
+   * Takes over people of another system by the hashes of their passwords, so that they log in as they always have.
+   * Each becomes an account that is a member of one organization at once. At the first right login the foreign hash
+   * is replaced by one of Latchkey's own.
+   *
+   * What is wrong with one of them is told in their result. An email that is known in the deployment is refused with
+   * EMAIL_TAKEN: no account is changed, and none is made a member without its owner's consent. To import again what
+   * was imported changes nothing. A role whose permissions go beyond the caller's own is refused with
+   * PERMISSION_NOT_HELD, `owner` without `platform.users.write` with OWNER_REQUIRED.
+   *
+   * One call may be up to 4 MiB, and be about 1,000 organizations.
+   *
+   * @generated from rpc latchkey.v1.UserService.ImportUsers
+   */
+  importUsers: {
+    methodKind: "unary";
+    input: typeof ImportUsersRequestSchema;
+    output: typeof ImportUsersResponseSchema;
   },
   /**
    * Changes a person's own password, with the current one as the proof. All their sessions end, unless the call

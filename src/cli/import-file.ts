@@ -1,18 +1,12 @@
 import { stat } from "node:fs/promises";
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import {
-  ApiKeyService,
-  type ImportApiKeysRequestSchema,
-  ImportMode,
-  ImportOutcome,
-  type KeyHashAlgorithm,
-} from "../gen/latchkey/v1/api_key_pb.ts";
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { ImportMode, ImportOutcome } from "../gen/latchkey/v1/api_key_pb.ts";
 import { CommandError } from "./command-error.ts";
 import { batchRows } from "./import-batches.ts";
 import { ImportReport, type RowResult } from "./import-report.ts";
-import { type FileFormat, type ImportRow, type RowFault, readRows } from "./import-rows.ts";
+import { type FileFormat, type ImportRow, type RowFault, type RowKind, readRows } from "./import-rows.ts";
 import { note } from "./output.ts";
-import type { Service } from "./service.ts";
+import type { CallOptions } from "./service.ts";
 
 /** Ten thousand hashes take the service a while. */
 const TIMEOUT_MILLIS = 120_000;
@@ -21,32 +15,40 @@ const INTERRUPTED = 130;
 /** Some rows, or all of them. */
 const REFUSED = 1;
 
-export interface Import {
+export interface Import<Schema extends DescMessage> {
   readonly path: string;
   readonly format: FileFormat;
   /** The file that gets a JSON line for each row. */
   readonly report: string | undefined;
   readonly json: boolean;
   readonly dryRun: boolean;
-  /** All of the call but its keys. */
-  readonly request: MessageInitShape<typeof ImportApiKeysRequestSchema> & {
-    readonly hashing: { readonly algorithm: KeyHashAlgorithm };
-  };
+  readonly mode: ImportMode;
+  /** What a row is sent as. */
+  readonly schema: Schema;
+  readonly rows: RowKind<MessageShape<Schema>>;
+  /** What a row is about, where rows differ in that. */
+  readonly organizationOf?: (item: MessageShape<Schema>) => string;
+  /** Makes one call. @returns a result for each. */
+  readonly send: (
+    items: MessageShape<Schema>[],
+    validateOnly: boolean,
+    options: CallOptions,
+  ) => Promise<readonly RowResult[]>;
 }
 
 /**
- * Imports the keys of a file, call by call, and reports what became of each. All or nothing holds for a call; of
+ * Imports the rows of a file, call by call, and reports what became of each. All or nothing holds for a call; of
  * a file that needs several, every row is looked at before the first is written.
  *
  * @throws CommandError where it cannot go on; what was imported by then stays, and is no fault the next time.
  */
-export async function importKeys(service: Service, job: Import): Promise<void> {
+export async function importFile<Schema extends DescMessage>(job: Import<Schema>): Promise<void> {
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort());
   const report = await ImportReport.open(job.report, job.json);
-  const run = { service, job, report, signal: interrupt.signal };
+  const run = { job, report, signal: interrupt.signal };
   try {
-    if (job.request.mode !== ImportMode.ALL_OR_NOTHING || job.dryRun) {
+    if (job.mode !== ImportMode.ALL_OR_NOTHING || job.dryRun) {
       await importBatches(run);
     } else {
       await importAll(run);
@@ -65,19 +67,18 @@ export async function importKeys(service: Service, job: Import): Promise<void> {
   }
 }
 
-interface Run {
-  readonly service: Service;
-  readonly job: Import;
+interface Run<Schema extends DescMessage> {
+  readonly job: Import<Schema>;
   readonly report: ImportReport;
   readonly signal: AbortSignal;
 }
 
-type Results = readonly (readonly [row: ImportRow, result: RowResult])[];
+type Results = readonly (readonly [row: ImportRow<unknown>, result: RowResult])[];
 
 /** Each call by itself; those that are all or nothing end with the first that is nothing. */
-async function importBatches(run: Run): Promise<void> {
+async function importBatches<Schema extends DescMessage>(run: Run<Schema>): Promise<void> {
   const { job, report } = run;
-  const isAllOrNothing = job.request.mode === ImportMode.ALL_OR_NOTHING && !job.dryRun;
+  const isAllOrNothing = job.mode === ImportMode.ALL_OR_NOTHING && !job.dryRun;
   for await (const batch of batchesOf(job)) {
     await report.add(await send(run, batch, job.dryRun));
     note(`${report.rows} rows ${job.dryRun ? "looked at" : "done"}`);
@@ -89,7 +90,7 @@ async function importBatches(run: Run): Promise<void> {
 }
 
 /** Looks at every row first, and begins only if none is refused. */
-async function importAll(run: Run): Promise<void> {
+async function importAll<Schema extends DescMessage>(run: Run<Schema>): Promise<void> {
   const { job, report } = run;
   const before = await stat(job.path);
   let rows = 0;
@@ -111,26 +112,29 @@ async function importAll(run: Run): Promise<void> {
   await importBatches(run);
 }
 
-function batchesOf({ path, format, request }: Import): AsyncIterable<readonly ImportRow[]> {
-  return batchRows(readRows(path, format, request.hashing.algorithm));
+function batchesOf<Schema extends DescMessage>({
+  path,
+  format,
+  rows,
+  schema,
+  organizationOf,
+}: Import<Schema>): AsyncIterable<readonly ImportRow<MessageShape<Schema>>[]> {
+  return batchRows(readRows(path, format, rows), schema, organizationOf);
 }
 
-async function send(run: Run, rows: readonly ImportRow[], validateOnly: boolean): Promise<Results> {
-  const { service, job, signal } = run;
-  const sent = rows.filter(({ key }) => key !== undefined);
-  const keys = sent.flatMap(({ key }) => key ?? []);
-  if (keys.length < rows.length && job.request.mode === ImportMode.ALL_OR_NOTHING && !validateOnly) {
+async function send<Schema extends DescMessage>(
+  { job, signal }: Run<Schema>,
+  rows: readonly ImportRow<MessageShape<Schema>>[],
+  validateOnly: boolean,
+): Promise<Results> {
+  const sent = rows.filter(({ item }) => item !== undefined);
+  const items = sent.flatMap(({ item }) => (item === undefined ? [] : [item]));
+  if (items.length < rows.length && job.mode === ImportMode.ALL_OR_NOTHING && !validateOnly) {
     throw new CommandError(`${job.path} was changed after it was looked at`);
   }
-  const { results } =
-    keys.length === 0
-      ? { results: [] }
-      : await service.call(
-          ApiKeyService.method.importApiKeys,
-          { ...job.request, keys, validateOnly },
-          { timeoutMillis: TIMEOUT_MILLIS, signal },
-        );
-  if (results.length !== keys.length) {
+  const options = { timeoutMillis: TIMEOUT_MILLIS, signal };
+  const results = items.length === 0 ? [] : await job.send(items, validateOnly, options);
+  if (results.length !== items.length) {
     throw new CommandError("the service did not answer for every row");
   }
   const answers = results.values();
@@ -140,14 +144,14 @@ async function send(run: Run, rows: readonly ImportRow[], validateOnly: boolean)
 function next(answers: Iterator<RowResult>): RowResult {
   const { value, done } = answers.next();
   if (done) {
-    throw new Error("there is an answer for every key that was sent");
+    throw new Error("there is an answer for every row that was sent");
   }
   return value;
 }
 
-/** The service counts the keys of a call, a person the lines of the file. */
-function told({ id, outcome, reason, message }: RowResult, sent: readonly ImportRow[]): RowResult {
-  const shown = message.replace(/\bkeys\[(\d+)\] of this call/, (text, at) => {
+/** The service counts the rows of a call, a person the lines of the file. */
+function told({ id, outcome, reason, message }: RowResult, sent: readonly ImportRow<unknown>[]): RowResult {
+  const shown = message.replace(/\b(?:keys|users)\[(\d+)\] of this call/, (text, at) => {
     const row = sent[Number(at)];
     return row === undefined ? text : `line ${row.line}`;
   });

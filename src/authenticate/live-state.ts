@@ -99,6 +99,8 @@ export interface SigningKeyState {
   readonly algorithm: string;
   readonly publicJwk: Readonly<Record<string, unknown>>;
   readonly revokeTime: Date | undefined;
+  /** It is published no more: every token that it has signed has expired. */
+  readonly isGone: boolean;
 }
 
 /**
@@ -217,6 +219,7 @@ const SERVICE_KEY = `
 
 const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
+    coalesce(g.remove_time <= now(), false) as signing_key_is_gone,
     t.id, t.expire_time, t.revoke_time, u.id as user_id, u.email, u.platform_role,
     m.display_name, ${IS_ACTIVE_MEMBER} as user_active,
     r.name as role_name, r.permissions as role_permissions,
@@ -291,6 +294,7 @@ interface SigningKeyRow {
   algorithm: string;
   public_jwk: Record<string, unknown>;
   signing_key_revoke_time: Date | null;
+  signing_key_is_gone: boolean;
 }
 
 interface SessionRow extends SigningKeyRow, CatalogueRow, OrganizationRow {
@@ -452,5 +456,6 @@ function signingKeyOf(row: SessionRow): SigningKeyState | undefined {
     algorithm: row.algorithm,
     publicJwk: row.public_jwk,
     revokeTime: row.signing_key_revoke_time ?? undefined,
+    isGone: row.signing_key_is_gone,
   };
 }

@@ -6,12 +6,14 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve-command.ts")).serveCommand(),
   migrate: async () => (await import("./migrate-command.ts")).migrateCommand(),
   bootstrap: async () => (await import("./bootstrap-command.ts")).bootstrapCommand(),
+  rekey: async () => (await import("./rekey-command.ts")).rekeyCommand(),
   authenticate: async () => (await import("./authenticate-command.ts")).authenticateCommand(),
   explain: async () => (await import("./explain-command.ts")).explainCommand(),
   key: async () => (await import("./key-command.ts")).keyCommand(),
   role: async () => (await import("./role-command.ts")).roleCommand(),
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
+  "signing-key": async () => (await import("./signing-key-command.ts")).signingKeyCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

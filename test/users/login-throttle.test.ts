@@ -33,8 +33,8 @@ beforeEach(async () => {
 });
 
 function partsWith(sourceLimit: number): LoginParts {
-  const { storage, seal, passwordHasher } = service.core;
-  const key = seal.deriveKey("login throttle");
+  const { storage, keyHasher, passwordHasher } = service.core;
+  const key = keyHasher.deriveKey("login throttle");
   return {
     storage,
     passwordHasher: countGuesses(passwordHasher),

@@ -37,7 +37,7 @@ export async function grantByPassword(
   const rehashed = passwordHasher.isOutdated(login.passwordHash)
     ? await passwordHasher.hash(asked.password)
     : undefined;
-  const session = await mutate(storage, { type: "user", id: userId }, async (em) => {
+  const issued = await mutate(storage, { type: "user", id: userId }, async (em) => {
     // What was checked must still be the password. From here on a change of it waits for the new one,
     // and then ends it.
     const { passwordHash } = login;
@@ -61,28 +61,28 @@ export async function grantByPassword(
       createTime: new Date(seconds * 1000),
       expireTime: new Date((seconds + LIFETIME_SECONDS) * 1000),
     });
+    const { createTime: issueTime, expireTime } = created;
+    const accessToken = await signToken(em, parts, {
+      subject: userId,
+      sessionId: created.id,
+      organizationId,
+      role,
+      issueTime,
+      expireTime,
+    });
     const event = { organizationId, action: "session.create", targetId: created.id, detail: { userId } };
     // Nothing that is cached depends on a session that is new.
-    return { result: created, event, tags: [] };
+    return { result: { accessToken, expireTime }, event, tags: [] };
   });
 
-  if (session === undefined) {
+  if (issued === undefined) {
     if (triesLeft === 0) {
       throw new AuthError("LOGIN_FAILED");
     }
     return await grantByPassword(parts, asked, triesLeft - 1);
   }
 
-  const { createTime: issueTime, expireTime } = session;
-  const accessToken = await signToken(parts, {
-    subject: userId,
-    sessionId: session.id,
-    organizationId,
-    role,
-    issueTime,
-    expireTime,
-  });
-  return { accessToken, expireTime, user: { id: userId, email: login.email, role } };
+  return { ...issued, user: { id: userId, email: login.email, role } };
 }
 
 function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {

@@ -39,5 +39,8 @@ export async function readToken(
   if (signingKey.revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }
+  if (signingKey.isGone) {
+    throw new AuthError("TOKEN_EXPIRED");
+  }
   return session;
 }

@@ -1,6 +1,7 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
 import { SignJWT } from "jose";
 import { v4 as uuidv4 } from "uuid";
-import type { SigningKeys } from "./signing-keys.ts";
+import type { SigningKeys } from "../signing-key/signing-keys.ts";
 
 /** RFC 9068 section 2.2 asks for a client; people log in to Latchkey itself. */
 const CLIENT_ID = "latchkey";
@@ -27,12 +28,18 @@ export interface TokenToSign {
   readonly expireTime: Date;
 }
 
-/** Signs an access token (RFC 9068). What it says besides its session informs; live state decides. */
+/**
+ * Signs an access token (RFC 9068). What it says besides its session informs; live state decides.
+ *
+ * It is done in the unit of work that makes the session, last of all, and the token must not leave before that is
+ * done: a key that is revoked meanwhile has then signed nothing that anybody has. See ReadSigner.
+ */
 export async function signToken(
+  em: EntityManager,
   { signingKeys, issuer, audience }: SignTokenParts,
   token: TokenToSign,
 ): Promise<string> {
-  const { kid, algorithm: alg, privateKey } = signingKeys.current;
+  const { kid, algorithm: alg, privateKey } = await signingKeys.readSigner(em);
   const { sessionId: sid, organizationId: org, role } = token;
   return await new SignJWT({ sid, org, role, client_id: CLIENT_ID })
     .setProtectedHeader({ alg, typ: "at+jwt", kid })

@@ -188,13 +188,14 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       streams.abort();
     },
     async close() {
+      signingKeys.stop();
       const timer = new AbortController();
       const late = delay(CLOSE_MILLIS, undefined, { signal: timer.signal }).then(
         () => log.error("what the last calls have left could not be written down in time"),
         () => {},
       );
       await Promise.race([
-        Promise.all([usageMeter.close(), rateLimiter.close(), importedKeys.close(), signingKeys.close()]),
+        Promise.all([usageMeter.close(), rateLimiter.close(), importedKeys.close()]),
         late,
       ]);
       timer.abort();

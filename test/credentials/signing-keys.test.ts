@@ -4,6 +4,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { decodeProtectedHeader } from "jose";
 import { Client } from "pg";
+import { loadSigningKeys } from "../../src/credentials/signing-key/signing-keys.ts";
 import {
   type SigningKey,
   SigningKeyService,
@@ -167,6 +168,53 @@ test("a key that has signed for 90 days gets a successor without being asked, on
   assert.deepEqual([event?.actor_type, event?.detail.before.active], ["operator", old]);
   await passMinutes(service.connection, 21);
   assert.equal(kidOf(await replica.logIn()), next);
+});
+
+test("of many processes that find it due at the same moment, one makes a key", async () => {
+  await settle();
+  await passMinutes(service.connection, 91 * 24 * 60);
+  const before = (await list()).length;
+  const { storage, seal } = service.core;
+  const log = { info: () => {}, warn: (...told: unknown[]) => assert.fail(String(told)) };
+  const options = { storage, seal, algorithm: "ES256", days: 90, log } as const;
+  const all = await Promise.all(Array.from({ length: 6 }, () => loadSigningKeys(options)));
+  const next = await only(NEXT);
+  assert.equal((await list()).length, before + 1);
+  assert.ok(all.every((keys) => keys.find(next) !== undefined));
+});
+
+test("while the database is away the keys are published as they were last seen, and at once", async () => {
+  let isAway = false;
+  const cut = await startService({
+    beside: service,
+    wrapCore: (core) => ({
+      ...core,
+      storage: {
+        ...core.storage,
+        inBackground: (name, sql, values) =>
+          isAway ? Promise.reject(new Error("away")) : core.storage.inBackground(name, sql, values),
+      },
+    }),
+  });
+  try {
+    const before = await published(cut);
+    isAway = true;
+    const warnings = () =>
+      cut.logged.filter((line) => line.includes("signing keys could not be looked after"));
+    await until("it is noticed", async () => {
+      await published(cut);
+      return warnings().length > 0;
+    });
+    for (let count = 0; count < 5; count++) {
+      assert.deepEqual(await published(cut), before);
+    }
+    assert.equal(warnings().length, 1, "and told once");
+    isAway = false;
+    const next = await rotate();
+    await until("it sees again", async () => (await published(cut)).includes(next.id));
+  } finally {
+    await cut.stop();
+  }
 });
 
 test("with 0 days a key signs until somebody rotates it", async () => {

@@ -64,6 +64,9 @@ const partsOf = (on: TestService, key = NEW, previous = OLD) => ({
   seal: createSeal(key, previous),
 });
 
+/** Sealed under keys that are in no database and in no setting: those of the tokens that they belong to. */
+const UNDER_OTHER_KEYS = ["refresh_tokens.sealed_successor"];
+
 test("every column of sealed values is known to be one", async () => {
   const columns = await query<{ name: string }>(
     service.connection,
@@ -72,7 +75,10 @@ test("every column of sealed values is known to be one", async () => {
   );
   assert.deepEqual(
     SEALED_COLUMNS.map(({ table, column }) => `${table}.${column}`).toSorted(),
-    columns.map(({ name }) => name).toSorted(),
+    columns
+      .map(({ name }) => name)
+      .filter((name) => !UNDER_OTHER_KEYS.includes(name))
+      .toSorted(),
   );
 });
 

@@ -34,11 +34,11 @@ export async function rotateSigningKey(parts: RotateParts, actor: Actor): Promis
  * @returns whether a key was made.
  */
 export async function rotateWhereDue(
-  parts: RotateParts,
+  storage: Storage,
+  key: NewSigningKey,
   isDue: (em: EntityManager) => Promise<boolean>,
 ): Promise<boolean> {
-  const key = await makeSigningKey(parts.seal, parts.algorithm);
-  return await mutate(parts.storage, { type: "operator", id: "signing key rotation" }, async (em) => {
+  return await mutate(storage, { type: "operator", id: "signing key rotation" }, async (em) => {
     await lockSigningKeys(em);
     if (!(await isDue(em))) {
       return { result: false, unchanged: true };

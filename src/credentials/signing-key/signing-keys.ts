@@ -1,10 +1,11 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { EntityManager } from "@mikro-orm/postgresql";
 import type { JWK } from "jose";
 import type { Logger } from "pino";
 import type { Storage } from "../../storage/open-storage.ts";
 import type { Seal } from "../../storage/seal.ts";
 import { type VerificationKey, verificationKey } from "../access-token/verify-token.ts";
-import type { SigningAlgorithm } from "./new-signing-key.ts";
+import { makeSigningKey, type NewSigningKey, type SigningAlgorithm } from "./new-signing-key.ts";
 import { rotateWhereDue } from "./rotate-signing-key.ts";
 import { createReadSigner, type ReadSigner } from "./signer.ts";
 import { PUBLISHED_AHEAD } from "./signing-key-line.ts";
@@ -13,6 +14,8 @@ import { PUBLISHED_AHEAD } from "./signing-key-line.ts";
 const LOOK_MILLIS = 2_000;
 /** How old what it saw may be when it publishes them. */
 const FRESH_MILLIS = 1_000;
+/** How long whoever fetches them waits for a look: verifiers do not wait for long themselves. */
+const PATIENCE_MILLIS = 1_000;
 
 /** The signing keys, as one replica knows them. */
 export interface SigningKeys {
@@ -26,7 +29,7 @@ export interface SigningKeys {
   refresh(): Promise<void>;
   /** Looks again and again, and rotates where it is time to. */
   start(): void;
-  close(): Promise<void>;
+  stop(): void;
 }
 
 export interface SigningKeysOptions {
@@ -88,8 +91,11 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
   let isFailing = false;
   /** Whether the algorithm that was set has been taken up: once, lest replicas of different settings take turns. */
   let isSettled = false;
+  /** Made for a rotation that has not come about yet. */
+  let spare: NewSigningKey | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let ticking: Promise<void> = Promise.resolve();
+  let isTicking = false;
+  let isStopped = false;
 
   async function see(): Promise<Seen> {
     const startedAt = performance.now();
@@ -97,14 +103,18 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
     if (seen === undefined) {
       throw new Error("the look at the signing keys always has a row");
     }
+    isSettled ||= seen.newest_algorithm === algorithm;
+    if (startedAt < lookedAt) {
+      // Somebody who has begun later was faster.
+      return seen;
+    }
+    lookedAt = startedAt;
     known = new Map(
       seen.published.map((row) => [
         row.kid,
         known.get(row.kid) ?? { ...row, verification: verificationKey(row.algorithm, { ...row.publicJwk }) },
       ]),
     );
-    lookedAt = startedAt;
-    isSettled ||= seen.newest_algorithm === algorithm;
     return seen;
   }
 
@@ -124,9 +134,12 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
       const [seen] = await em.execute<Seen[]>(look("?"), [days, days]);
       return seen !== undefined && isRotationDue(seen);
     };
-    if (await rotateWhereDue(options, isDueStill)) {
-      log.info({ algorithm }, "made a signing key");
+    // To make one may take a while: it is not to be made anew with each attempt that fails.
+    spare ??= await makeSigningKey(options.seal, algorithm);
+    if (await rotateWhereDue(storage, spare, isDueStill)) {
+      log.info({ kid: spare.kid, algorithm }, "made a signing key");
     }
+    spare = undefined;
     await see();
   }
 
@@ -146,7 +159,7 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
       await work();
       isFailing = false;
     } catch (error) {
-      if (!isFailing) {
+      if (!isFailing && !isStopped) {
         log.warn({ err: error }, "the signing keys could not be looked after; they stay as they were");
       }
       isFailing = true;
@@ -163,8 +176,8 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
     readSigner,
     find: (kid) => known.get(kid)?.verification,
     async jwks() {
-      if (performance.now() - lookedAt > FRESH_MILLIS) {
-        await quietly(seeOnce);
+      if (performance.now() - lookedAt > FRESH_MILLIS && !isFailing) {
+        await Promise.race([quietly(seeOnce), delay(PATIENCE_MILLIS, undefined, { ref: false })]);
       }
       return {
         keys: [...known.values()].map((row) => ({
@@ -177,13 +190,17 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
     },
     refresh: () => quietly(see),
     start() {
-      timer = setInterval(() => {
-        ticking = ticking.then(() => quietly(tick));
+      timer = setInterval(async () => {
+        if (!isTicking) {
+          isTicking = true;
+          await quietly(tick);
+          isTicking = false;
+        }
       }, LOOK_MILLIS).unref();
     },
-    async close() {
+    stop() {
+      isStopped = true;
       clearInterval(timer);
-      await ticking;
     },
   };
 }

@@ -5,7 +5,7 @@ import { COMMON } from "../src/cli/service-options.ts";
 
 const program = await buildProgram();
 
-const INTRODUCTION = `The commands that run the service (\`dev\`, \`serve\`, \`migrate\`, \`bootstrap\`) read the settings of
+const INTRODUCTION = `The commands that run the service (\`dev\`, \`serve\`, \`migrate\`, \`bootstrap\`, \`rekey\`) read the settings of
 [configuration.md](configuration.md). The others talk to a running service by its public API, and may do what
 their credential may do. \`npm run latchkey -- …\` runs them from the sources.
 

@@ -3,13 +3,14 @@ import type { Logger } from "pino";
 import { createAuthenticate, createExplain } from "./authenticate/authenticate.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
 import { createOnce } from "./changes/once.ts";
-import { loadSigningKeys } from "./credentials/access-token/signing-keys.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "./credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "./credentials/imported-key/key-format.ts";
 import { type KeyHasher, loadKeyHasher } from "./credentials/key-digest.ts";
 import { createSchemes } from "./credentials/schemes.ts";
 import { SERVICE_KEY_PREFIX } from "./credentials/service-key/service-key-scheme.ts";
+import type { SigningAlgorithm } from "./credentials/signing-key/new-signing-key.ts";
+import { loadSigningKeys } from "./credentials/signing-key/signing-keys.ts";
 import { entities } from "./entities.ts";
 import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
@@ -43,6 +44,8 @@ export interface CoreSettings {
   readonly connection: DatabaseConnection;
   /** 32 bytes. */
   readonly encryptionKey: Uint8Array;
+  /** The one that was before, while there are values that are sealed under it. */
+  readonly previousEncryptionKey?: Uint8Array | undefined;
   readonly passwordMinimumLength: number;
 }
 
@@ -54,6 +57,10 @@ export interface AppSettings {
   readonly apiKeyOldPrefixes: readonly string[];
   /** How many logins from one address may fail in 15 minutes. 0: any number. */
   readonly loginSourceLimit: number;
+  /** Of the signing keys that are made from now on. */
+  readonly signingAlgorithm: SigningAlgorithm;
+  /** For how many days a signing key signs. 0: until somebody rotates it. */
+  readonly signingKeyDays: number;
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
   /** Undefined: the port speaks plaintext. */
@@ -79,7 +86,7 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
     onIdleError: (error) => log.warn({ err: error }, "an idle database connection broke"),
   });
   try {
-    const seal = createSeal(settings.encryptionKey);
+    const seal = createSeal(settings.encryptionKey, settings.previousEncryptionKey);
     return {
       storage,
       seal,
@@ -97,7 +104,8 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
 export async function buildApp(core: Core, settings: AppSettings, log: Logger): Promise<App> {
   const { storage, seal, keyHasher, passwordHasher, passwordPolicy } = core;
   const { publicUrl: issuer, audience, callers, apiKeyPrefix } = settings;
-  const signingKeys = await loadSigningKeys(storage, seal);
+  const { signingAlgorithm, signingKeyDays: days } = settings;
+  const signingKeys = await loadSigningKeys({ storage, seal, algorithm: signingAlgorithm, days, log });
   const tokenVerifier = createTokenVerifier({ issuer, knownKey: (kid) => signingKeys.find(kid) });
   const liveState = createLiveState(storage);
   const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
@@ -113,7 +121,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   });
 
   const { loginSourceLimit: sourceLimit } = settings;
-  const loginThrottle = createLoginThrottle({ storage, key: seal.deriveKey("login throttle"), sourceLimit });
+  const throttleKey = keyHasher.deriveKey("login throttle");
+  const loginThrottle = createLoginThrottle({ storage, key: throttleKey, sourceLimit });
   const usageMeter = new UsageRecorder({ storage, log });
   const rateLimiter = new SharedRateLimiter({ storage, log });
   const health = new HealthStatus();
@@ -130,8 +139,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     organizationExists: (id) => organizationExists(storage, id),
     callers,
     storage,
-    once: createOnce(storage, seal),
-    pager: createPager(seal.deriveKey("page tokens")),
+    once: createOnce(storage, seal, keyHasher.deriveKey("idempotent requests")),
+    pager: createPager(keyHasher.deriveKey("page tokens")),
     seal,
     keyHasher,
     foreignTexts,
@@ -140,6 +149,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     passwordPolicy,
     loginThrottle,
     signingKeys,
+    signingAlgorithm,
     tokenVerifier,
     liveState,
     issuer,
@@ -147,7 +157,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     apiKeyPrefix,
     health,
     pages: {
-      jwks: signingKeys.jwks,
+      jwks: () => signingKeys.jwks(),
+      issuer,
       isReady: async () => health.get("") === "SERVING" && (await databaseAnswers()),
     },
     corsOrigins: new Set(settings.corsOrigins),
@@ -158,6 +169,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   return {
     async listen(address) {
       await rateLimiter.start();
+      signingKeys.start();
       const port = await listenOnePort({
         ...address,
         handler,
@@ -176,6 +188,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       streams.abort();
     },
     async close() {
+      signingKeys.stop();
       const timer = new AbortController();
       const late = delay(CLOSE_MILLIS, undefined, { signal: timer.signal }).then(
         () => log.error("what the last calls have left could not be written down in time"),

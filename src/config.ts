@@ -2,7 +2,7 @@ import { parseDatabaseUrl } from "./storage/database-connection.ts";
 import { isUuid } from "./uuid.ts";
 
 /** The commands that read settings. `dev` is `npm start`; `client` is each that talks to a running service. */
-export type Command = "dev" | "serve" | "migrate" | "bootstrap" | "client";
+export type Command = "dev" | "serve" | "migrate" | "bootstrap" | "rekey" | "client";
 
 interface Setting<Value> {
   readonly variable: string;
@@ -30,7 +30,7 @@ export const SETTINGS = {
       "The PostgreSQL database, version 15 or later. `npm start` without it runs a PostgreSQL of its own under the data directory.",
     form: "postgres://user:password@host:5432/database",
     parse: parseDatabaseUrl,
-    requiredBy: ["serve", "migrate", "bootstrap"],
+    requiredBy: ["serve", "migrate", "bootstrap", "rekey"],
   }),
   encryptionKey: setting({
     variable: "LATCHKEY_ENCRYPTION_KEY",
@@ -38,7 +38,15 @@ export const SETTINGS = {
       "The key under which signing keys and peppers are encrypted in the database. Losing it loses them. `openssl rand -base64 32` makes one; `npm start` makes its own under the data directory.",
     form: "32 bytes in base64",
     parse: encryptionKey,
-    requiredBy: ["serve", "bootstrap"],
+    requiredBy: ["serve", "bootstrap", "rekey"],
+  }),
+  previousEncryptionKey: setting({
+    variable: "LATCHKEY_ENCRYPTION_KEY_PREVIOUS",
+    about:
+      "Another key under which values in the database may still be encrypted: they are read, and nothing is encrypted under it. `latchkey rekey` moves them to the key above. See [production.md](production.md#another-encryption-key).",
+    form: "32 bytes in base64; not without LATCHKEY_ENCRYPTION_KEY",
+    parse: encryptionKey,
+    goesWith: "LATCHKEY_ENCRYPTION_KEY",
   }),
   publicUrl: setting({
     variable: "LATCHKEY_PUBLIC_URL",
@@ -125,6 +133,21 @@ export const SETTINGS = {
     about: "Prefixes of API keys that were made before the prefix was changed, and stay accepted.",
     form: "prefixes, separated by commas",
     parse: (list) => list.split(",").map((prefix) => keyPrefix(prefix.trim())),
+  }),
+  signingAlgorithm: setting({
+    variable: "LATCHKEY_SIGNING_ALGORITHM",
+    about:
+      "How tokens are signed. A change makes a next signing key of the new algorithm, which takes its turn like any other; tokens of the one before stay good.",
+    form: "ES256, EdDSA or RS256",
+    parse: oneOf("ES256", "EdDSA", "RS256"),
+    initial: "ES256",
+  }),
+  signingKeyDays: setting({
+    variable: "LATCHKEY_SIGNING_KEY_DAYS",
+    about: "For how many days a signing key signs before another takes its place.",
+    form: "0 to 3650; 0: until somebody rotates it",
+    parse: integer(0, 3650),
+    initial: "90",
   }),
   passwordMinimumLength: setting({
     variable: "LATCHKEY_PASSWORD_MIN_LENGTH",

@@ -1,9 +1,9 @@
 import { AuditEvent } from "./audit/audit-event-entity.ts";
 import { Session } from "./credentials/access-token/session-entity.ts";
-import { SigningKey } from "./credentials/access-token/signing-key-entity.ts";
 import { ApiKey, ApiKeySlot } from "./credentials/api-key/api-key-entity.ts";
 import { Pepper } from "./credentials/pepper-entity.ts";
 import { ServiceKey, ServiceKeySlot } from "./credentials/service-key/service-key-entity.ts";
+import { SigningKey } from "./credentials/signing-key/signing-key-entity.ts";
 import { Organization } from "./organizations/organization-entity.ts";
 import { Permission } from "./permissions/permission-entity.ts";
 import { Role } from "./permissions/role-entity.ts";

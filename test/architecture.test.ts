@@ -6,7 +6,7 @@ import { test } from "node:test";
 /** Where files stand, the highest first: a file imports from its own height and below. */
 const HEIGHTS: readonly (readonly RegExp[])[] = [
   [/^cli\//],
-  [/^app\.ts$/, /^entities\.ts$/],
+  [/^app\.ts$/, /^entities\.ts$/, /^sealed-columns\.ts$/],
   [/^server\//],
   [/^(authenticate|audit|changes|credentials|organizations|permissions|rate-limit|usage|users)\//],
   [/^(storage\/|errors\.ts$|uuid\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],

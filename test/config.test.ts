@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { type Command, ConfigError, readConfig, SETTINGS, set } from "../src/config.ts";
 
-const COMMANDS: readonly Command[] = ["dev", "serve", "migrate", "bootstrap", "client"];
+const COMMANDS: readonly Command[] = ["dev", "serve", "migrate", "bootstrap", "rekey", "client"];
 const KEY = Buffer.alloc(32, 7).toString("base64");
 
 /** What every command runs with. */
@@ -45,6 +45,7 @@ test("what a command needs and is not set is told, for all of them at once", () 
     serve: ["DATABASE_URL", "LATCHKEY_ENCRYPTION_KEY", "LATCHKEY_PUBLIC_URL"],
     migrate: ["DATABASE_URL"],
     bootstrap: ["DATABASE_URL", "LATCHKEY_ENCRYPTION_KEY"],
+    rekey: ["DATABASE_URL", "LATCHKEY_ENCRYPTION_KEY"],
     client: [],
   };
   for (const command of COMMANDS) {

@@ -134,6 +134,8 @@ export interface SigningKeyState {
   readonly algorithm: string;
   readonly publicJwk: Readonly<Record<string, unknown>>;
   readonly revokeTime: Date | undefined;
+  /** It is published no more: every token that it has signed has expired. */
+  readonly isGone: boolean;
 }
 
 /**
@@ -270,6 +272,7 @@ const SERVICE_KEY = `
 
 const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
+    coalesce(g.remove_time <= now(), false) as signing_key_is_gone,
     t.id, t.expire_time, t.revoke_time, u.id as user_id, u.email, u.platform_role,
     m.display_name, ${IS_ACTIVE_MEMBER} as user_active,
     r.name as role_name, r.permissions as role_permissions,
@@ -285,7 +288,8 @@ const SESSION = `
 const KEY_TOKEN = `
   t.id as session_id, t.expire_time as session_expire_time, t.revoke_time as session_revoke_time,
   t.permissions as session_permissions, t.organization_id as session_organization_id,
-  g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time`;
+  g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
+  coalesce(g.remove_time <= now(), false) as signing_key_is_gone`;
 
 /** Of the secret that a token was got with. One that is gone has ended. */
 const TOKEN_SECRET = `
@@ -404,6 +408,7 @@ interface SigningKeyRow {
   algorithm: string;
   public_jwk: Record<string, unknown>;
   signing_key_revoke_time: Date | null;
+  signing_key_is_gone: boolean;
 }
 
 interface KeyTokenRow extends StandingRow, SigningKeyRow {
@@ -648,5 +653,6 @@ function stateOfSigningKey(row: SigningKeyRow): SigningKeyState {
     algorithm: row.algorithm,
     publicJwk: row.public_jwk,
     revokeTime: row.signing_key_revoke_time ?? undefined,
+    isGone: row.signing_key_is_gone,
   };
 }

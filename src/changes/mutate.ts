@@ -35,6 +35,7 @@ export type Tag =
   | `org:${string}`
   | `role:${string}`
   | `session:${string}`
+  | `signing_key:${string}`
   /** Every permission that there is. */
   | "catalogue"
   /** How the keys of other systems look. */

@@ -37,14 +37,14 @@ export interface Once {
 /**
  * The answer holds a secret, and the request perhaps a password: the one is kept sealed, and of the other no
  * more than a digest under a key that is not in the database.
+ *
+ * @param digestKey 32 bytes, of no other use.
  */
-export function createOnce(storage: Storage, seal: Seal): Once {
-  const digestKey = seal.deriveKey("idempotent requests");
-
+export function createOnce(storage: Storage, seal: Seal, digestKey: Uint8Array): Once {
   return {
     async run(call, work) {
       const { callerId, method, idempotencyKey } = call;
-      const place = `idempotency_keys/${callerId}/${method}/${idempotencyKey}`;
+      const place = placeOfAnswer(call);
       const digest = createHmac("sha256", digestKey).update(call.request).digest();
 
       return await storage.fork().transactional(async (em) => {
@@ -72,6 +72,15 @@ export function createOnce(storage: Storage, seal: Seal): Once {
       });
     },
   };
+}
+
+/** The one place where a kept answer opens. */
+export function placeOfAnswer({
+  callerId,
+  method,
+  idempotencyKey,
+}: Pick<OnceCall<unknown>, "callerId" | "method" | "idempotencyKey">): string {
+  return `idempotency_keys/${callerId}/${method}/${idempotencyKey}`;
 }
 
 async function sweep(em: EntityManager): Promise<void> {

@@ -24,6 +24,7 @@ async function run(options: { organization: string; email: string }): Promise<vo
     {
       connection,
       encryptionKey: set(config.encryptionKey),
+      previousEncryptionKey: config.previousEncryptionKey,
       passwordMinimumLength: set(config.passwordMinimumLength),
     },
     log,

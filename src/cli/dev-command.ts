@@ -76,7 +76,9 @@ async function serveDevelopment(
   await migrate(connection, "development");
   const encryptionKey = config.encryptionKey ?? (await ownEncryptionKey(directory));
   const passwordMinimumLength = set(config.passwordMinimumLength);
-  const core = await openCore({ connection, encryptionKey, passwordMinimumLength }, log).catch((error) => {
+  const { previousEncryptionKey } = config;
+  const settings = { connection, encryptionKey, previousEncryptionKey, passwordMinimumLength };
+  const core = await openCore(settings, log).catch((error) => {
     const isOwn = config.encryptionKey === undefined && error instanceof SealBroken;
     throw isOwn ? lostEncryptionKey(directory) : error;
   });
@@ -97,6 +99,8 @@ async function serveDevelopment(
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         loginSourceLimit: set(config.loginSourceLimit),
+        signingAlgorithm: set(config.signingAlgorithm),
+        signingKeyDays: set(config.signingKeyDays),
         corsOrigins: config.corsOrigins ?? [],
         tls,
       },

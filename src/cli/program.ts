@@ -6,6 +6,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve-command.ts")).serveCommand(),
   migrate: async () => (await import("./migrate-command.ts")).migrateCommand(),
   bootstrap: async () => (await import("./bootstrap-command.ts")).bootstrapCommand(),
+  rekey: async () => (await import("./rekey-command.ts")).rekeyCommand(),
   authenticate: async () => (await import("./authenticate-command.ts")).authenticateCommand(),
   explain: async () => (await import("./explain-command.ts")).explainCommand(),
   key: async () => (await import("./key-command.ts")).keyCommand(),
@@ -13,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
   import: async () => (await import("./import-users-command.ts")).importFromElsewhereCommand(),
+  "signing-key": async () => (await import("./signing-key-command.ts")).signingKeyCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

@@ -28,6 +28,7 @@ async function serve(): Promise<void> {
     {
       connection,
       encryptionKey: set(config.encryptionKey),
+      previousEncryptionKey: config.previousEncryptionKey,
       passwordMinimumLength: set(config.passwordMinimumLength),
     },
     log,
@@ -43,6 +44,8 @@ async function serve(): Promise<void> {
         apiKeyPrefix: set(config.apiKeyPrefix),
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         loginSourceLimit: set(config.loginSourceLimit),
+        signingAlgorithm: set(config.signingAlgorithm),
+        signingKeyDays: set(config.signingKeyDays),
         corsOrigins: config.corsOrigins ?? [],
         tls,
       },

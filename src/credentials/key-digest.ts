@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { LOCKS } from "../storage/locks.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -23,12 +23,20 @@ export interface KeyHasher {
   hash(text: string): KeyDigest;
   /** Compares in constant time, and does the same work where there is nothing to compare with. */
   matches(text: string, stored: StoredDigest | undefined): boolean;
+  /**
+   * A 32-byte key for another use, told apart by its purpose (HKDF, RFC 5869). Each replica has the same, and it
+   * stays when the encryption key changes.
+   */
+  deriveKey(purpose: string): Buffer;
+}
+
+/** The one place where a pepper opens. */
+export function placeOfPepper(id: string): string {
+  return `peppers/${id}`;
 }
 
 /** Loads the deployment's pepper, or makes it: one, however many processes start at once. */
 export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHasher> {
-  const place = (id: string) => `peppers/${id}`;
-
   const current = await storage.fork().transactional(async (em) => {
     await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.pepper]);
     const [newest] = await em.findAll(Pepper, { orderBy: { id: "desc" }, limit: 1 });
@@ -36,13 +44,13 @@ export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHa
       return newest;
     }
     const id = uuidv7();
-    const sealedSecret = seal.close(randomBytes(PEPPER_BYTES), place(id));
+    const sealedSecret = seal.close(randomBytes(PEPPER_BYTES), placeOfPepper(id));
     return em.create(Pepper, { id, sealedSecret });
   });
 
   const opened = new Map<string, Buffer>();
   const open = (id: string, sealed: Uint8Array) => {
-    const secret = opened.get(id) ?? seal.open(sealed, place(id));
+    const secret = opened.get(id) ?? seal.open(sealed, placeOfPepper(id));
     opened.set(id, secret);
     return secret;
   };
@@ -57,5 +65,6 @@ export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHa
       const equal = timingSafeEqual(hmac(secret, text), stored?.digest ?? nothing);
       return equal && stored !== undefined;
     },
+    deriveKey: (purpose) => Buffer.from(hkdfSync("sha256", currentSecret, "", `latchkey ${purpose}`, 32)),
   };
 }

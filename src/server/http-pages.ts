@@ -1,7 +1,9 @@
 /** What the port answers to plain HTTP, besides the RPCs. */
 export interface HttpPages {
   /** The public keys, for verifiers outside (RFC 7517 section 5). */
-  readonly jwks: object;
+  readonly jwks: () => Promise<object>;
+  /** The URL of the deployment, which is the issuer of its tokens. */
+  readonly issuer: string;
   /** Whether calls can be answered: not while starting, draining, or without the database. */
   readonly isReady: () => Promise<boolean>;
 }
@@ -16,15 +18,31 @@ interface Page {
 
 const text = (status: number, body: string): Page => ({ status, type: "text/plain; charset=utf-8", body });
 
+/** RFC 8414. A token is asked for by TokenService: there are no endpoints of OAuth, and no grants of it. */
+function metadata({ issuer }: HttpPages): Page {
+  const content = {
+    issuer,
+    jwks_uri: `${issuer}${JWKS}`,
+    response_types_supported: [],
+    grant_types_supported: [],
+  };
+  return { status: 200, type: "application/json", body: JSON.stringify(content), maxAge: 300 };
+}
+
+const JWKS = "/.well-known/jwks.json";
+const METADATA = "/.well-known/oauth-authorization-server";
+
 const PAGES: Readonly<Record<string, (pages: HttpPages) => Page | Promise<Page>>> = {
   "/livez": () => text(200, "live\n"),
   "/readyz": async (pages) => ((await pages.isReady()) ? text(200, "ready\n") : text(503, "not ready\n")),
-  "/.well-known/jwks.json": (pages) => ({
+  // Verifiers keep it for ten minutes more: together, less than a key is published before it signs.
+  [JWKS]: async (pages) => ({
     status: 200,
     type: "application/jwk-set+json",
-    body: JSON.stringify(pages.jwks),
+    body: JSON.stringify(await pages.jwks()),
     maxAge: 300,
   }),
+  [METADATA]: metadata,
 };
 
 /** What is needed of a request and its answer, of either HTTP version. */
@@ -43,7 +61,9 @@ export async function servePage(
   request: PageRequest,
   response: PageResponse,
 ): Promise<void> {
-  const path = (request.url ?? "").split("?", 1)[0] ?? "";
+  const asked = (request.url ?? "").split("?", 1)[0] ?? "";
+  // An issuer with a path has it at the end (RFC 8414 section 3.1).
+  const path = asked === `${METADATA}${new URL(pages.issuer).pathname}` ? METADATA : asked;
   const make = Object.hasOwn(PAGES, path) ? PAGES[path] : undefined;
   if (make === undefined) {
     send(response, text(404, "Not found.\n"));

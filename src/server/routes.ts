@@ -13,6 +13,8 @@ import type { ImportedKeys } from "../credentials/imported-key/imported-keys.ts"
 import type { ForeignTexts } from "../credentials/imported-key/key-format.ts";
 import type { KeyHasher } from "../credentials/key-digest.ts";
 import { ServiceKeyServiceImpl } from "../credentials/service-key/service-key-service.ts";
+import type { SigningAlgorithm } from "../credentials/signing-key/new-signing-key.ts";
+import { SigningKeyServiceImpl } from "../credentials/signing-key/signing-key-service.ts";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
 import { ApiKeyService } from "../gen/latchkey/v1/api_key_pb.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";
@@ -20,6 +22,7 @@ import { OrganizationService } from "../gen/latchkey/v1/organization_pb.ts";
 import { file_latchkey_v1_reason } from "../gen/latchkey/v1/reason_pb.ts";
 import { RoleService } from "../gen/latchkey/v1/role_pb.ts";
 import { ServiceKeyService } from "../gen/latchkey/v1/service_key_pb.ts";
+import { SigningKeyService } from "../gen/latchkey/v1/signing_key_pb.ts";
 import { TokenService } from "../gen/latchkey/v1/token_pb.ts";
 import { UserService } from "../gen/latchkey/v1/user_pb.ts";
 import { type HealthStatus, healthRoutes } from "../grpc-health/index.ts";
@@ -54,6 +57,7 @@ export const SERVICES = [
   UserService,
   RoleService,
   ServiceKeyService,
+  SigningKeyService,
 ];
 
 export interface RouteParts
@@ -68,6 +72,7 @@ export interface RouteParts
   readonly foreignTexts: ForeignTexts;
   readonly importedKeys: ImportedKeys;
   readonly apiKeyPrefix: string;
+  readonly signingAlgorithm: SigningAlgorithm;
   readonly health: HealthStatus;
   readonly pages: HttpPages;
   /** The origins whose pages may call from a browser. */
@@ -106,6 +111,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     serveLarge(router, UserService.method.importUsers, users.importUsers.bind(users));
     router.service(RoleService, new RoleServiceImpl(shared));
     router.service(ServiceKeyService, new ServiceKeyServiceImpl(shared));
+    router.service(SigningKeyService, new SigningKeyServiceImpl(shared));
     healthRoutes(parts.health)(router);
     // Last: it tells of everything that is served, and of what errors carry.
     const served = router.handlers.map(({ service }) => service);

@@ -83,8 +83,8 @@ export async function insertUsers(
       select * from jsonb_to_recordset(?) as r (id uuid, "membershipId" uuid, email text, "displayName" text,
         "organizationId" uuid, "roleId" uuid, "passwordHash" text, digest text)
     ), accounts as (
-      insert into users (id, email, password_hash, import_digest)
-      select id, email, "passwordHash", decode(digest, 'hex') from rows order by email
+      insert into users (id, email, password_hash, import_digest, home_organization_id)
+      select id, email, "passwordHash", decode(digest, 'hex'), "organizationId" from rows order by email
       on conflict (email) do nothing
       returning id
     )

@@ -17,8 +17,7 @@ const MOST_WAITING = 64;
 const SWEPT_AT_ONCE = 10;
 
 /** After the tenth failure 30 seconds, doubled with each further one, up to an hour. */
-const DELAY = `case when c.failures < ${FREE_FAILURES} then interval '0'
-  else least(interval '1 hour', interval '30 seconds' * power(2, least(c.failures - ${FREE_FAILURES}, 10))) end`;
+const DELAY = `least(interval '1 hour', interval '30 seconds' * power(2, least(c.failures - ${FREE_FAILURES}, 10)))`;
 /**
  * For how long failures are remembered: an hour for each, up to a day. To wait until they are forgotten then
  * wins no more guesses than the longest delay lets through.
@@ -53,7 +52,8 @@ const ADMIT = `
       failure_time = now(),
       -- Failures do not make a place known for longer.
       expire_time = case when c.source <> '' then c.expire_time else now() + ${memory(FAILURES)} end
-      where c.failure_time + (${DELAY}) <= now()
+      -- Another replica's attempt that began after this one may have been counted before it.
+      where c.failures < ${FREE_FAILURES} or c.failure_time + (${DELAY}) <= now()
     returning c.source)
   select exists (select from counter) as is_source_admitted,
     (select source from charged) as counter,

@@ -207,6 +207,10 @@ FinishServiceKeyRotation id=known        -       perm    perm   perm    perm    
 FinishServiceKeyRotation id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
 GetServiceKeyUsage id=known              -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 GetServiceKeyUsage id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+ListSigningKeys                          -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok      ok       ok       perm         perm
+RotateSigningKey                         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok      ok       ok       perm         perm
+RevokeSigningKey id=known                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok      ok       ok       perm         perm
+RevokeSigningKey id=missing              -       perm    perm   perm    perm    perm    perm   perm   perm   none      none    none     none     perm         perm
 Check                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 List                                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 Watch                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok

@@ -8,6 +8,7 @@ import {
   addRole,
   addRotation,
   addServiceKey,
+  addSigningKey,
   addUser,
   makePassword,
   type Password,
@@ -37,6 +38,7 @@ export interface World {
   readonly acme: Tenant;
   readonly globex: Tenant;
   readonly serviceKeyId: string;
+  readonly signingKeyId: string;
   readonly missing: string;
   /** An API key that nobody needs. */
   readonly spareApiKey: string;
@@ -57,11 +59,22 @@ export async function makeWorld(service: TestService): Promise<World> {
   const [acme, globex] = [await makeTenant(service, password), await makeTenant(service, password)];
   const { id: serviceKeyId } = await addServiceKey(service.core, { permissions: ["calls.read"] });
   await addRotation(service.core, "service_key", serviceKeyId);
+  const { kid: signingKeyId } = await addSigningKey(service.core);
   const { email } = await addUser(service.core, { organizationId: acme.id, role: "member", password });
   const changing = { email, passwords: [password.text, `${password.text} anew`] as [string, string] };
   const ofOwner = { organizationId: acme.id, owner: { userId: acme.ownerId }, permissions: ["calls.read"] };
   const { text: spareApiKey } = await addApiKey(service.core, ofOwner);
-  return { service, password, acme, globex, serviceKeyId, missing: uuidv4(), spareApiKey, changing };
+  return {
+    service,
+    password,
+    acme,
+    globex,
+    serviceKeyId,
+    signingKeyId,
+    missing: uuidv4(),
+    spareApiKey,
+    changing,
+  };
 }
 
 async function makeTenant({ core }: TestService, password: Password): Promise<Tenant> {

@@ -1,4 +1,5 @@
-import { randomBytes } from "node:crypto";
+import { createPrivateKey, type KeyObject, randomBytes } from "node:crypto";
+import type { JWK } from "jose";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import type { Core } from "../../src/app.ts";
 import { ApiKeySlot } from "../../src/credentials/api-key/api-key-entity.ts";
@@ -7,6 +8,12 @@ import type { RateLimit } from "../../src/credentials/rate-limit.ts";
 import { mintKey } from "../../src/credentials/secret-key.ts";
 import { insertServiceKey } from "../../src/credentials/service-key/create-service-key.ts";
 import { ServiceKeySlot } from "../../src/credentials/service-key/service-key-entity.ts";
+import {
+  makeSigningKey,
+  placeOfSigningKey,
+  type SigningAlgorithm,
+} from "../../src/credentials/signing-key/new-signing-key.ts";
+import { SigningKey } from "../../src/credentials/signing-key/signing-key-entity.ts";
 import { insertOrganization } from "../../src/organizations/create-organization.ts";
 import { Role } from "../../src/permissions/role-entity.ts";
 import { Membership } from "../../src/users/membership-entity.ts";
@@ -175,4 +182,28 @@ export async function addRotation(
     await em.flush();
   });
   return text;
+}
+
+/** Adds a signing key that has retired: what it has signed is good for a day still. */
+export async function addSigningKey(
+  { storage, seal }: Core,
+  algorithm: SigningAlgorithm = "ES256",
+): Promise<{ readonly kid: string; readonly privateKey: KeyObject; readonly publicJwk: JWK }> {
+  const { kid, publicJwk, sealedPrivateKey } = await makeSigningKey(seal, algorithm);
+  const [hour, now] = [3_600_000, Date.now()];
+  await storage.fork().transactional(async (em) => {
+    em.create(SigningKey, {
+      kid,
+      algorithm,
+      publicJwk: { ...publicJwk },
+      sealedPrivateKey: null,
+      publishTime: new Date(now - 2 * hour),
+      activateTime: new Date(now - hour),
+      retireTime: new Date(now - 1000),
+      removeTime: new Date(now + 24 * hour),
+    });
+    await em.flush();
+  });
+  const key = seal.open(sealedPrivateKey, placeOfSigningKey(kid));
+  return { kid, publicJwk, privateKey: createPrivateKey({ key, format: "der", type: "pkcs8" }) };
 }

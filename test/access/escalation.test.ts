@@ -6,6 +6,7 @@ import type { Client } from "@connectrpc/connect";
 import fc from "fast-check";
 import { v4 as uuidv4 } from "uuid";
 import type { AuthenticateResponse } from "../../src/gen/latchkey/v1/authentication_pb.ts";
+import { SigningKeyService } from "../../src/gen/latchkey/v1/signing_key_pb.ts";
 import type { Catalogue } from "../../src/permissions/permission-pattern.ts";
 import { accessRuleOf } from "../../src/server/access-rules.ts";
 import { SERVICES } from "../../src/server/routes.ts";
@@ -139,7 +140,7 @@ async function carryOutAll(attempts: readonly Attempt[], headers: Headers): Prom
 /** A good call. Of acme's own things it is about a new one, since what is told of one may stay with it. */
 async function goodBody(method: DescMethod): Promise<JsonObject> {
   const idFor = async () =>
-    method.parent === ServiceKeyService
+    method.parent === ServiceKeyService || method.parent === SigningKeyService
       ? standingId(method, world.acme, world)
       : await freshId(method, world.acme, world);
   const id = method.input.field["id"] && { id: await idFor() };

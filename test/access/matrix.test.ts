@@ -34,7 +34,7 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   if (method.name === "Authenticate" || method.name === "Explain") {
     return ["acme", "globex", "internal", "garbage"].map((subject) => ({ method, subject }));
   }
-  const isOfPlatform = method.parent.name === "ServiceKeyService";
+  const isOfPlatform = ["ServiceKeyService", "SigningKeyService"].includes(method.parent.name);
   const ids = isOfPlatform ? ["known", "missing"] : ["acme", "globex", "missing"];
   // Whoever removes themselves makes no more calls: see test/users.
   const isTheEnd = ["RemoveMembership", "DeleteUser"].includes(method.name);

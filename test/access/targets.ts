@@ -1,7 +1,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { v4 as uuidv4 } from "uuid";
 import type { Tenant, World } from "./actors.ts";
-import { addApiKey, addRole, addRotation, addServiceKey, addUser } from "./cast.ts";
+import { addApiKey, addRole, addRotation, addServiceKey, addSigningKey, addUser } from "./cast.ts";
 
 // What calls name. A call that changes what it names gets one of its own, so that no call finds what another
 // has left.
@@ -13,6 +13,7 @@ export function standingId({ parent, name }: DescMethod, tenant: Tenant, world: 
     OrganizationService: tenant.id,
     RoleService: tenant.roleId,
     ServiceKeyService: world.serviceKeyId,
+    SigningKeyService: world.signingKeyId,
     UserService: tenant.member.id,
   };
   const id = ids[parent.name];
@@ -42,6 +43,8 @@ export async function freshId(method: DescMethod, tenant: Tenant, world: World):
       }
       return key.id;
     }
+    case "SigningKeyService":
+      return (await addSigningKey(core)).kid;
     case "RoleService":
       return await addRole(core, {
         organizationId: tenant.id,

@@ -5,11 +5,11 @@ import type { Core } from "../../src/app.ts";
 import { type Authenticate, createAuthenticate } from "../../src/authenticate/authenticate.ts";
 import type { Question } from "../../src/authenticate/decision.ts";
 import { createLiveState } from "../../src/authenticate/live-state.ts";
-import { loadSigningKeys } from "../../src/credentials/access-token/signing-keys.ts";
 import { createTokenVerifier } from "../../src/credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "../../src/credentials/imported-key/key-format.ts";
 import { createSchemes } from "../../src/credentials/schemes.ts";
+import { loadSigningKeys } from "../../src/credentials/signing-key/signing-keys.ts";
 import { AuthError, REASONS } from "../../src/errors.ts";
 import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
@@ -52,11 +52,11 @@ function breakCore(core: Core): Core {
 /** The decision, with a point to break at every part that it is made of. */
 async function breakableAuthenticate(knowsSigningKeys: boolean): Promise<Authenticate> {
   const { storage, seal, keyHasher } = service.core;
-  const signingKeys = await loadSigningKeys(storage, seal);
-  const knownKey = (kid: string) => (knowsSigningKeys ? signingKeys.find(kid) : undefined);
   const liveState = breaker.wrap(createLiveState(breaker.wrap(storage, ["verify"])));
   const foreignTexts = createForeignTexts(["ak", "sk"]);
-  const log = { warn: (...told: unknown[]) => assert.fail(String(told)) };
+  const log = { warn: (...told: unknown[]) => assert.fail(String(told)), info: () => {} };
+  const signingKeys = await loadSigningKeys({ storage, seal, algorithm: "ES256", days: 0, log });
+  const knownKey = (kid: string) => (knowsSigningKeys ? signingKeys.find(kid) : undefined);
   const parts = { storage, liveState, keyHasher: breaker.wrap(keyHasher), seal: breaker.wrap(seal) };
   const schemes = createSchemes({
     ...parts,

@@ -238,3 +238,38 @@ describe("latchkey explain", { concurrency: 3 }, () => {
     assert.equal(JSON.parse(asJson.stdout).reason, "CREDENTIAL_MISSING");
   });
 });
+
+describe("latchkey signing-key", { concurrency: 3 }, () => {
+  it("lists, rotates and revokes", async (t) => {
+    const operator = operatorOf(t, service);
+    const states = async () =>
+      (await operator.lists(["signing-key", "list"])).map(({ state }) =>
+        state.replace("SIGNING_KEY_STATE_", "").toLowerCase(),
+      );
+    assert.deepEqual(await states(), ["active"]);
+    const token = await service.logIn();
+    const [first] = await operator.lists(["signing-key", "list"]);
+    const { signingKey: next } = await operator.asks(["signing-key", "rotate"]);
+    assert.deepEqual([next.algorithm, next.state], ["ES256", "SIGNING_KEY_STATE_NEXT"]);
+    assert.deepEqual(await states(), ["active", "next"]);
+    const shown = linesOf(await operator.does(["signing-key", "list"]));
+    assert.match(shown[0] ?? "", /^ID +ALGORITHM +STATE +SIGNS FROM +UNTIL +PUBLISHED UNTIL$/);
+    assert.match(shown[1] ?? "", new RegExp(`^${first.id} +ES256 +active +\\S+Z +\\S+Z +\\S+Z$`));
+    assert.match(shown[2] ?? "", new RegExp(`^${next.id} +ES256 +next +\\S+Z$`));
+    assert.equal(field(await operator.does(["signing-key", "rotate"]), "id"), next.id);
+
+    const revoked = await operator.does(["signing-key", "revoke", first.id, "--reason", "leaked"]);
+    assert.equal(field(revoked, "state"), "revoked");
+    assert.match(field(revoked, "revoked") ?? "", /Z \(leaked\)$/);
+    assert.deepEqual(await states(), ["revoked", "active"]);
+    const headers = [{ name: "Authorization", value: `Bearer ${token}` }];
+    assert.equal(
+      await reasonOf(service.client(AuthenticationService).authenticate({ headers })),
+      "TOKEN_REVOKED",
+    );
+    assert.match(await operator.fails(["signing-key", "revoke", "nobodys"]), /^NOT_FOUND: /);
+    assert.match(await operator.mistypes(["signing-key", "revoke"]), /missing required argument 'id'/);
+    const weak = operatorOf(t, service, service.apiKey);
+    assert.match(await weak.fails(["signing-key", "rotate"]), /^PERMISSION_DENIED: /);
+  });
+});

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { createHash, createPrivateKey } from "node:crypto";
+import { createDecipheriv, createHash, createPrivateKey, hkdfSync } from "node:crypto";
 import { after, before, test } from "node:test";
+import { createSeal } from "../../src/storage/seal.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
 import { AuthenticationService } from "../support/service.ts";
@@ -56,12 +57,26 @@ function findIn(haystack: string, among: readonly Secret[]): string[] {
     .map(({ name }) => name);
 }
 
+/** As createSeal() makes it. */
+function sealingKeyOf(encryptionKey: Buffer): Buffer {
+  const key = Buffer.from(hkdfSync("sha256", encryptionKey, "", "latchkey seal", 32));
+  const sealed = createSeal(encryptionKey).close(Buffer.from("known"), "p").subarray(9);
+  const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12))
+    .setAAD(Buffer.from("p"))
+    .setAuthTag(sealed.subarray(-16));
+  assert.equal(
+    Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()]).toString(),
+    "known",
+  );
+  return key;
+}
+
 async function keyMaterial(): Promise<Secret[]> {
   const { core, connection, encryptionKey } = life.service;
   const material: Secret[] = [
     { name: "the encryption key", bytes: encryptionKey },
-    { name: "the key that seals", bytes: core.seal.deriveKey("seal") },
-    { name: "the key of page tokens", bytes: core.seal.deriveKey("page tokens") },
+    { name: "the key that seals", bytes: sealingKeyOf(encryptionKey) },
+    { name: "the key of page tokens", bytes: core.keyHasher.deriveKey("page tokens") },
   ];
   for (const { id, sealed_secret } of await query<{ id: string; sealed_secret: Buffer }>(
     connection,

@@ -8,6 +8,7 @@ import type { Reason } from "../../src/errors.ts";
 import { PermissionScope } from "../../src/gen/latchkey/v1/access_pb.ts";
 import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../../src/gen/latchkey/v1/api_key_pb.ts";
 import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
+import { SigningKeyService } from "../../src/gen/latchkey/v1/signing_key_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import {
   addApiKey,
@@ -15,6 +16,7 @@ import {
   addRole,
   addRotation,
   addServiceKey,
+  addSigningKey,
   addUser,
   makePassword,
   type Password,
@@ -59,6 +61,7 @@ interface Clients {
   readonly organizations: Client<typeof OrganizationService>;
   readonly roles: Client<typeof RoleService>;
   readonly serviceKeys: Client<typeof ServiceKeyService>;
+  readonly signingKeys: Client<typeof SigningKeyService>;
   readonly tokens: Client<typeof TokenService>;
   readonly users: Client<typeof UserService>;
 }
@@ -74,6 +77,7 @@ before(async () => {
     organizations: service.client(OrganizationService, headers),
     roles: service.client(RoleService, headers),
     serviceKeys: service.client(ServiceKeyService, headers),
+    signingKeys: service.client(SigningKeyService, headers),
     tokens: service.client(TokenService, headers),
     users: service.client(UserService, headers),
   });
@@ -124,6 +128,7 @@ async function mutations(): Promise<Record<string, Mutating>> {
     revoked: (await newServiceKey()).id,
   };
   await admin.serviceKeys.revokeServiceKey({ id: serviceKeys.revoked });
+  const { kid: signingKeyId } = await addSigningKey(core);
   const roles = { updated: await newRole(["calls.read"]), deleted: await newRole([]) };
   const [builtIn] = (await admin.roles.listRoles({})).roles;
   const leaving = await addUser(core, { organizationId, role: "member", password });
@@ -532,6 +537,21 @@ async function mutations(): Promise<Record<string, Mutating>> {
           () => admin.serviceKeys.finishServiceKeyRotation({ id: serviceKeys.updated }),
         ],
         ["PERMISSION_DENIED", () => weak.serviceKeys.finishServiceKeyRotation({ id: serviceKeys.finished })],
+      ],
+    },
+    "SigningKeyService.RotateSigningKey": {
+      records: { action: "signing_key.rotate", of: "platform", tags: true },
+      call: () => admin.signingKeys.rotateSigningKey({}),
+      unchanged: [() => admin.signingKeys.rotateSigningKey({})],
+      refused: [["PERMISSION_DENIED", () => weak.signingKeys.rotateSigningKey({})]],
+    },
+    "SigningKeyService.RevokeSigningKey": {
+      records: { action: "signing_key.revoke", of: "platform", tags: true },
+      call: () => admin.signingKeys.revokeSigningKey({ id: signingKeyId, reason: "leaked" }),
+      unchanged: [() => admin.signingKeys.revokeSigningKey({ id: signingKeyId, reason: "again" })],
+      refused: [
+        ["NOT_FOUND", () => admin.signingKeys.revokeSigningKey({ id: missing })],
+        ["PERMISSION_DENIED", () => weak.signingKeys.revokeSigningKey({ id: signingKeyId })],
       ],
     },
   };

@@ -85,7 +85,7 @@ test("the same secret never looks the same twice, and does not show", () => {
   const secret = randomBytes(32);
   const sealed = Array.from({ length: 1_000 }, () => seal.close(secret, "p"));
   assert.equal(new Set(sealed.map((bytes) => bytes.toString("hex"))).size, 1_000);
-  assert.equal(new Set(sealed.map((bytes) => bytes.subarray(1, 13).toString("hex"))).size, 1_000);
+  assert.equal(new Set(sealed.map((bytes) => bytes.subarray(9, 21).toString("hex"))).size, 1_000);
   assert.ok(sealed.every((bytes) => !bytes.includes(secret.subarray(0, 8))));
 });
 
@@ -98,16 +98,47 @@ test("what does not open says where, and nothing of what is in it", () => {
   );
 });
 
-test("derived keys differ by purpose and by encryption key, are no part of it, and stay the same", () => {
+test("what was sealed under the previous key opens, and nothing more is sealed under it", () => {
   fc.assert(
-    fc.property(keys, fc.string(), fc.string(), (key, purpose, other) => {
-      fc.pre(purpose !== other);
-      const derived = createSeal(key).deriveKey(purpose);
-      assert.equal(derived.length, 32);
-      assert.deepEqual(createSeal(key).deriveKey(purpose), derived);
-      assert.notDeepEqual(createSeal(key).deriveKey(other), derived);
-      assert.notDeepEqual(createSeal(randomBytes(32)).deriveKey(purpose), derived);
-      assert.notDeepEqual(derived, key);
+    fc.property(keys, keys, secrets, places, (key, previous, secret, place) => {
+      const [old, both, alone] = [createSeal(previous), createSeal(key, previous), createSeal(key)];
+      assert.deepEqual(both.open(old.close(secret, place), place), Buffer.from(secret));
+      const sealed = both.close(secret, place);
+      assert.deepEqual(alone.open(sealed, place), Buffer.from(secret));
+      assert.throws(() => old.open(sealed, place), SealBroken);
+      assert.throws(() => alone.open(old.close(secret, place), place), SealBroken);
+      // In whichever order the two keys were given.
+      assert.deepEqual(createSeal(previous, key).open(sealed, place), Buffer.from(secret));
+    }),
+  );
+});
+
+test("a value names its key, so that another's is known without trying", () => {
+  fc.assert(
+    fc.property(keys, keys, secrets, (key, other, secret) => {
+      const [seal, alike] = [createSeal(key), createSeal(Buffer.from(key))];
+      const sealed = seal.close(secret, "p");
+      assert.deepEqual(sealed.subarray(0, seal.head.length), seal.head);
+      assert.deepEqual(seal.head, alike.head);
+      assert.notDeepEqual(createSeal(other).head, seal.head);
+      assert.ok(!key.includes(seal.head.subarray(1)));
+      // The name of one key does not make it open under another.
+      const renamed = Buffer.concat([createSeal(other).head, sealed.subarray(seal.head.length)]);
+      assert.throws(() => createSeal(other, key).open(renamed, "p"), SealBroken);
+    }),
+  );
+});
+
+test("a value from before they named their key opens under either, and under no third", () => {
+  fc.assert(
+    fc.property(keys, keys, secrets, places, (key, other, secret, place) => {
+      const named = createSeal(key).close(secret, place);
+      const nameless = Buffer.concat([Buffer.of(1), named.subarray(9)]);
+      for (const seal of [createSeal(key), createSeal(key, other), createSeal(other, key)]) {
+        assert.deepEqual(seal.open(nameless, place), Buffer.from(secret));
+        assert.throws(() => seal.open(nameless, `${place}!`), SealBroken);
+      }
+      assert.throws(() => createSeal(other).open(nameless, place), SealBroken);
     }),
   );
 });

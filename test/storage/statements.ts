@@ -8,6 +8,8 @@ const BACKGROUND = new RegExp(
     String.raw`\bpg_current_snapshot\b`,
     String.raw`\b(insert into|delete from) key_usage\b`,
     String.raw`\b(into|from) (key_rate_windows|rate_limit_replicas)\b`,
+    String.raw`\bas newest_algorithm\b`,
+    String.raw`\bsigning_keys set sealed_private_key\b`,
   ].join("|"),
   "i",
 );

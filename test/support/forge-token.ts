@@ -1,6 +1,6 @@
 import { type KeyObject, sign } from "node:crypto";
 import type { Core } from "../../src/app.ts";
-import { loadSigningKeys } from "../../src/credentials/access-token/signing-keys.ts";
+import { createReadSigner } from "../../src/credentials/signing-key/signer.ts";
 
 /** The two readable parts of a JWT, and a text that stands for one as it is. */
 export type TokenPart = Readonly<Record<string, unknown>> | string;
@@ -12,7 +12,7 @@ export interface SigningKeyPair {
 
 /** The key that a deployment signs with, taken out of its database. */
 export async function signingKeyOf(core: Core): Promise<SigningKeyPair> {
-  return (await loadSigningKeys(core.storage, core.seal)).current;
+  return await core.storage.fork().transactional(createReadSigner(core.seal));
 }
 
 /** Reads a token without any check. */

@@ -50,17 +50,23 @@ export interface TestService {
 export interface TestServiceOptions extends Partial<AppSettings> {
   /** Another replica on the same database. */
   readonly beside?: TestService;
+  /** By default one of its own, or that of the replica beside. */
+  readonly encryptionKey?: Buffer;
+  readonly previousEncryptionKey?: Buffer;
   /** Puts something between the service and its parts, to make it fail. */
   readonly wrapCore?: (core: Core) => Core;
 }
 
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { beside, wrapCore = (core: Core) => core, ...settings } = options;
+  const { beside, previousEncryptionKey, wrapCore = (core: Core) => core, ...given } = options;
   const connection = beside?.connection ?? (await createDatabase());
-  const encryptionKey = beside?.encryptionKey ?? randomBytes(32);
+  const { encryptionKey = beside?.encryptionKey ?? randomBytes(32), ...settings } = given;
   const logged: string[] = [];
   const log = createLog("trace", { write: (line: string) => logged.push(line) });
-  const core = await openCore({ connection, encryptionKey, passwordMinimumLength: 15 }, log);
+  const core = await openCore(
+    { connection, encryptionKey, previousEncryptionKey, passwordMinimumLength: 15 },
+    log,
+  );
   const seeded = beside ?? (await seed(core));
   const app = await buildApp(
     wrapCore(core),
@@ -71,6 +77,8 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       apiKeyPrefix: "ak",
       apiKeyOldPrefixes: [],
       loginSourceLimit: 1000,
+      signingAlgorithm: "ES256",
+      signingKeyDays: 90,
       corsOrigins: [],
       ...settings,
     },

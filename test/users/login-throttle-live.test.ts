@@ -186,7 +186,7 @@ test("attempts that succeed, fail and end at once never stand in each other's wa
     },
     loginThrottle: createLoginThrottle({
       storage: core.storage,
-      key: core.seal.deriveKey("login throttle"),
+      key: core.keyHasher.deriveKey("login throttle"),
       sourceLimit: 50,
     }),
   });

@@ -53,6 +53,7 @@ describe("an id", () => {
     { method: "ServiceKeyService/CancelServiceKeyRotation" },
     { method: "ServiceKeyService/FinishServiceKeyRotation" },
     { method: "ServiceKeyService/RevokeServiceKey" },
+    { method: "SigningKeyService/RevokeSigningKey" },
   ];
 
   test("is tried with every method that names a thing by it", () => {

@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { DescMethod, JsonObject } from "@bufbuild/protobuf";
 import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
+import { addSigningKey } from "../access/cast.ts";
 import {
   ApiKeyService,
   OrganizationService,
@@ -233,5 +234,8 @@ async function goodBodies(
     CancelServiceKeyRotation: { id: await rotatedServiceKey() },
     FinishServiceKeyRotation: { id: await rotatedServiceKey() },
     GetServiceKeyUsage: { id: serviceKeyId, days: 7 },
+    ListSigningKeys: firstPage,
+    RotateSigningKey: {},
+    RevokeSigningKey: { id: (await addSigningKey(service.core)).kid, reason: "leaked" },
   };
 }

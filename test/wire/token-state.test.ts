@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { before, describe, test } from "node:test";
 import { calculateJwkThumbprint, type JWK } from "jose";
-import { SigningKey } from "../../src/credentials/access-token/signing-key-entity.ts";
+import { SigningKey } from "../../src/credentials/signing-key/signing-key-entity.ts";
 import type { Reason } from "../../src/errors.ts";
 import { query } from "../support/cluster.ts";
 import { forgeToken, readParts } from "../support/forge-token.ts";

@@ -47,12 +47,16 @@ export async function grantByApiKey(parts: ApiKeyGrantParts, asked: ApiKeyLogin)
   const permissions = checkGrant(decision, asked.permissions, "api-key");
   const actor = { decision, organizationId: decision.organization?.id };
   const subject: KeySubject = { kind: "api_key", organizationId: actor.organizationId };
-  const session = await mutate(parts.storage, authorOf(actor), async (em) => {
+  return await mutate(parts.storage, authorOf(actor), async (em) => {
     await holdActor(em, actor);
     const begun = await beginKeySession(em, decision, subject, { ...asked, permissions });
+    const accessToken = await signKeyToken(em, parts, decision, subject, begun.session);
+    const { expireTime } = begun.session;
     // Nothing that is cached depends on a session that is new.
-    return { result: begun.session, event: begun.event, tags: [] };
+    return {
+      result: { accessToken, expireTime, refresh: undefined, user: undefined },
+      event: begun.event,
+      tags: [],
+    };
   });
-  const accessToken = await signKeyToken(parts, decision, subject, session);
-  return { accessToken, expireTime: session.expireTime, refresh: undefined, user: undefined };
 }

@@ -53,7 +53,7 @@ export async function grantByDelegation(
   const permissions = checkGrant(decision, asked.permissions, "service-key");
   const service = authorOf(actor);
   const author: Author = asked.userId === "" ? service : { ...service, onBehalfOf: asked.userId };
-  const { session, subject, user } = await mutate(parts.storage, author, async (em) => {
+  return await mutate(parts.storage, author, async (em) => {
     // People come before keys, for whoever locks both.
     const user = asked.userId === "" ? undefined : await holdMember(em, asked.userId, named);
     await holdActor(em, actor);
@@ -62,11 +62,11 @@ export async function grantByDelegation(
         ? { kind: "service", organizationId: await goodOrganization(em, named) }
         : { kind: "delegation", organizationId: user.organizationId, user };
     const { session, event } = await beginKeySession(em, decision, subject, { ...asked, permissions });
+    const accessToken = await signKeyToken(em, parts, decision, subject, session);
+    const { expireTime } = session;
     // Nothing that is cached depends on a session that is new.
-    return { result: { session, subject, user }, event, tags: [] };
+    return { result: { accessToken, expireTime, refresh: undefined, user }, event, tags: [] };
   });
-  const accessToken = await signKeyToken(parts, decision, subject, session);
-  return { accessToken, expireTime: session.expireTime, refresh: undefined, user };
 }
 
 function namedOrganization({ organization }: Decision, asked: string): string | undefined {
@@ -81,7 +81,7 @@ async function goodOrganization(em: EntityManager, id: string | undefined): Prom
     return undefined;
   }
   const organization = await em.findOne(Organization, { id });
-  if (organization === null) {
+  if (organization === null || organization.deleteTime != null) {
     throw new AuthError("ORGANIZATION_UNKNOWN");
   }
   if (organization.suspendTime != null) {

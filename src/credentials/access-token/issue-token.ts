@@ -1,3 +1,4 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
 import type { SessionMoment } from "./begin-session.ts";
 import { tokenEnd } from "./lifetimes.ts";
 import { type IssuedToken, type SignTokenParts, signToken } from "./sign-token.ts";
@@ -10,15 +11,16 @@ export interface TokenHolder {
   readonly role: string;
 }
 
-/** Issues an access token for a session that is begun or goes on, to somebody who is good for it. */
+/** Issues an access token for a session that is begun or goes on, to somebody who is good for it: see signToken(). */
 export async function issueToken(
+  em: EntityManager,
   parts: SignTokenParts,
   moment: SessionMoment,
   { userId, email, organizationId, role }: TokenHolder,
 ): Promise<IssuedToken> {
   const { sessionId, issueTime, refreshToken, refreshTokenExpireTime } = moment;
   const expireTime = tokenEnd(issueTime, moment.expireTime);
-  const accessToken = await signToken(parts, {
+  const accessToken = await signToken(em, parts, {
     subject: userId,
     sessionId,
     organizationId,

@@ -73,14 +73,15 @@ export async function beginKeySession(
   return { session, event };
 }
 
-/** Signs the token of a session that a key began. */
+/** Signs the token of a session that a key began: see signToken(). */
 export async function signKeyToken(
+  em: EntityManager,
   parts: SignTokenParts,
   { principal }: Decision,
   { kind, organizationId, user }: KeySubject,
   session: Session,
 ): Promise<string> {
-  return await signToken(parts, {
+  return await signToken(em, parts, {
     subject: user?.id ?? principal.id,
     sessionId: session.id,
     organizationId,

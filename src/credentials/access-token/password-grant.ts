@@ -40,7 +40,7 @@ export async function grantByPassword(
   const rehashed = passwordHasher.isOutdated(login.passwordHash)
     ? await passwordHasher.hash(asked.password)
     : undefined;
-  const moment = await mutate(storage, { type: "user", id: userId }, async (em) => {
+  const issued = await mutate(storage, { type: "user", id: userId }, async (em) => {
     // What was checked must still be the password. From here on a change of it waits for the new one,
     // and then ends it.
     const { passwordHash } = login;
@@ -63,16 +63,17 @@ export async function grantByPassword(
       detail: { userId, ...(browser && { browser }) },
     };
     // Nothing that is cached depends on a session that is new.
-    return { result: begun, event, tags: [] };
+    const result = await issueToken(em, parts, begun, { userId, email: login.email, organizationId, role });
+    return { result, event, tags: [] };
   });
 
-  if (moment === undefined) {
+  if (issued === undefined) {
     if (triesLeft === 0) {
       throw new AuthError("LOGIN_FAILED");
     }
     return await grantByPassword(parts, asked, triesLeft - 1);
   }
-  return await issueToken(parts, moment, { userId, email: login.email, organizationId, role });
+  return issued;
 }
 
 function chooseOrganization(memberships: readonly LoginMembership[], asked: string): LoginMembership {

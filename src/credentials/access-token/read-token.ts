@@ -104,9 +104,12 @@ async function readWith<State extends { readonly signingKey: SigningKeyState | u
   return { claims, state, signingKey };
 }
 
-function requireNotWithdrawn({ revokeTime }: SigningKeyState): void {
+function requireNotWithdrawn({ revokeTime, isGone }: SigningKeyState): void {
   if (revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
+  }
+  if (isGone) {
+    throw new AuthError("TOKEN_EXPIRED");
   }
 }
 

@@ -5,7 +5,6 @@ import type { Storage } from "../../storage/open-storage.ts";
 import { IS_ACTIVE_MEMBER } from "../../users/membership-entity.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { mintKey } from "../secret-key.ts";
-import type { SessionMoment } from "./begin-session.ts";
 import { issueToken } from "./issue-token.ts";
 import { IDLE_SECONDS } from "./lifetimes.ts";
 import {
@@ -77,7 +76,7 @@ const STATE = `
   join organizations o on o.id = s.organization_id
   where t.lookup_id = ?`;
 
-type Outcome = { readonly moment: SessionMoment; readonly state: RefreshState } | "reused";
+type Outcome = IssuedToken | "reused";
 
 /**
  * Issues the next access token of a session, and the next refresh token (RFC 9700 section 2.2.2): each is used
@@ -99,19 +98,17 @@ export async function grantByRefreshToken(parts: RefreshGrantParts, asked: Refre
   }
   const { userId } = known;
   const outcome = await mutate(storage, { type: "user", id: userId }, (em) =>
-    refresh(em, parts.keyHasher, known, asked),
+    refresh(em, parts, known, asked),
   );
   if (outcome === "reused") {
     throw new AuthError("REFRESH_TOKEN_REUSED");
   }
-  const { moment, state } = outcome;
-  const { organization_id: organizationId, email, role } = state;
-  return await issueToken(parts, moment, { userId, email, organizationId, role });
+  return outcome;
 }
 
 async function refresh(
   em: EntityManager,
-  keyHasher: KeyHasher,
+  parts: RefreshGrantParts,
   { lookupId, sessionId, userId }: KnownRefreshToken,
   asked: Refresh,
 ): Promise<Mutation<Outcome>> {
@@ -146,21 +143,26 @@ async function refresh(
   }
   // Whole seconds, like the token's claims.
   const seconds = Math.floor(state.now);
-  const expireTime = dateOf(state.expire_time);
-  const moment = { sessionId, issueTime: dateOf(seconds), expireTime };
+  const { email, role } = state;
+  const issue = async (refreshToken: string, refreshTokenExpireTime: Date) => {
+    const moment = {
+      sessionId,
+      issueTime: dateOf(seconds),
+      expireTime: dateOf(state.expire_time),
+      refreshToken,
+      refreshTokenExpireTime,
+    };
+    return await issueToken(em, parts, moment, { userId, email, organizationId, role });
+  };
   if (state.used && state.sealed_successor !== null) {
     const refreshToken = openSuccessor(asked.refreshToken, state.sealed_successor);
-    const refreshTokenExpireTime = dateOf(state.idle_expire_time);
-    return {
-      result: { moment: { ...moment, refreshToken, refreshTokenExpireTime }, state },
-      unchanged: true,
-    };
+    return { result: await issue(refreshToken, dateOf(state.idle_expire_time)), unchanged: true };
   }
   if (state.refresh_count >= MOST_REFRESHES) {
     throw new AuthError("REFRESH_TOKEN_EXPIRED");
   }
   const refreshTokenExpireTime = dateOf(Math.min(seconds + IDLE_SECONDS, state.expire_time));
-  const refreshToken = await rotate(em, keyHasher, { lookupId, sessionId, text: asked.refreshToken });
+  const refreshToken = await rotate(em, parts.keyHasher, { lookupId, sessionId, text: asked.refreshToken });
   await em.execute(
     `update sessions set refresh_time = clock_timestamp(), refresh_count = refresh_count + 1, idle_expire_time = ?
     where id = ?`,
@@ -168,7 +170,7 @@ async function refresh(
   );
   await sweepSessions(em);
   return {
-    result: { moment: { ...moment, refreshToken, refreshTokenExpireTime }, state },
+    result: await issue(refreshToken, refreshTokenExpireTime),
     event: { organizationId, action: "session.refresh", targetId: sessionId, detail: { userId } },
     // Nothing that is cached depends on when it was refreshed.
     tags: [],

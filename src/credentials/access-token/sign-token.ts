@@ -1,7 +1,8 @@
+import type { EntityManager } from "@mikro-orm/postgresql";
 import { SignJWT } from "jose";
 import { v4 as uuidv4 } from "uuid";
+import type { SigningKeys } from "../signing-key/signing-keys.ts";
 import type { SessionKind } from "./session-entity.ts";
-import type { SigningKeys } from "./signing-keys.ts";
 
 /** RFC 9068 section 2.2 asks for a client; people log in to Latchkey itself. */
 const CLIENT_ID = "latchkey";
@@ -40,12 +41,18 @@ export interface TokenToSign {
   };
 }
 
-/** Signs an access token (RFC 9068). What it says besides its session informs; live state decides. */
+/**
+ * Signs an access token (RFC 9068). What it says besides its session informs; live state decides.
+ *
+ * It is done in the unit of work that makes the session, last of all, and the token must not leave before that is
+ * done: a key that is revoked meanwhile has then signed nothing that anybody has. See ReadSigner.
+ */
 export async function signToken(
+  em: EntityManager,
   { signingKeys, issuer, audience }: SignTokenParts,
   { key, ...token }: TokenToSign,
 ): Promise<string> {
-  const { kid, algorithm: alg, privateKey } = signingKeys.current;
+  const { kid, algorithm: alg, privateKey } = await signingKeys.readSigner(em);
   const { sessionId: sid, organizationId: org, role } = token;
   const gotWith = key && {
     kind: key.kind,

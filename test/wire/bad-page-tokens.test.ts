@@ -22,6 +22,7 @@ describe("a page token", () => {
     { method: "UserService/ListUsers", fields: [platform] },
     { method: "OrganizationService/ListOrganizations", fields: [platform] },
     { method: "ServiceKeyService/ListServiceKeys", fields: [platform] },
+    { method: "SigningKeyService/ListSigningKeys", fields: [platform] },
     { method: "RoleService/ListRoles", fields: [platform] },
   ] as const;
 

@@ -17,7 +17,7 @@
  *
  * What the call names, where its message has a field for it: `id`, of a thing of acme or of globex, or of
  * nothing; `org`, by `organization_id`; `self`, the id of the caller; `subject`, the credential to decide
- * about.
+ * about; `grant`, how a token is asked for, where not by a password.
  *
  * Answers: `ok`, or the reason:
  */
@@ -34,6 +34,7 @@ export const CODES: Readonly<Record<string, string>> = {
   bad: "API_KEY_INVALID",
   req: "REQUEST_INVALID",
   owner: "OWNER_UNKNOWN",
+  service: "SERVICE_KEY_REQUIRED",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
@@ -54,6 +55,7 @@ IssueToken                               ok      ok      ok     ok      ok      
 IssueToken org=acme                      ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 IssueToken org=globex                    login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
 IssueToken org=missing                   login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+IssueToken grant=delegation              -       perm    perm   perm    perm    perm    perm   perm   perm   service   ok       ok       ok       perm         perm
 RevokeToken                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 CreateApiKey                             -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
 CreateApiKey org=acme                    -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm

@@ -26,6 +26,8 @@ interface Call {
   readonly id?: string;
   readonly org?: string;
   readonly subject?: string;
+  /** On behalf of a member of acme. */
+  readonly grant?: "delegation";
 }
 
 /** Every call that the descriptors give rise to. */
@@ -33,6 +35,10 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   const fields = new Set(method.input.fields.map(({ name }) => name));
   if (method.name === "Authenticate" || method.name === "Explain") {
     return ["acme", "globex", "internal", "garbage"].map((subject) => ({ method, subject }));
+  }
+  if (method.name === "IssueToken") {
+    const calls: Call[] = [{ method }, ...["acme", "globex", "missing"].map((org) => ({ method, org }))];
+    return [...calls, { method, grant: "delegation" }];
   }
   const isOfPlatform = method.parent.name === "ServiceKeyService";
   const ids = isOfPlatform ? ["known", "missing"] : ["acme", "globex", "missing"];
@@ -47,8 +53,8 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   );
 });
 
-function labelOf({ method, id, org, subject }: Call): string {
-  const named = Object.entries({ id, org, subject }).filter(([, value]) => value !== undefined);
+function labelOf({ method, id, org, subject, grant }: Call): string {
+  const named = Object.entries({ id, org, subject, grant }).filter(([, value]) => value !== undefined);
   return [nameOf(method), ...named.map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
@@ -61,7 +67,7 @@ async function headersOf(caller: string, method: DescMethod): Promise<Headers> {
 }
 
 async function messageOf(
-  { method, id, org, subject }: Call,
+  { method, id, org, subject, grant }: Call,
   caller: string,
   isCarriedOut: boolean,
 ): Promise<Record<string, unknown>> {
@@ -88,6 +94,7 @@ async function messageOf(
   };
   return {
     ...requestOf(method, world),
+    ...(grant !== undefined && { grant: { case: grant, value: { userId: acme.member.id } } }),
     ...(id !== undefined && { id: await idOf(id) }),
     ...(org !== undefined && { organizationId: org === "missing" ? missing : tenantOf(org).id }),
     ...(subject !== undefined &&
@@ -139,7 +146,10 @@ function seesNothingOfOthers({ call, caller, outcome }: Cell): void {
       ? world.acme
       : undefined;
   // What is about nobody's data, and the calls whose own message names whom the answer is about.
-  const isPublic = accessRuleOf(call.method).kind === "possession";
+  const rule = accessRuleOf(call.method);
+  const carriesProof =
+    rule.kind === "permission" && rule.possessionFields.length > 0 && call.grant === undefined;
+  const isPublic = rule.kind === "possession" || carriesProof;
   const isOfPlatform = caller === "sk@acme" && outcome.reason === undefined && isPlatformMethod(call.method);
   if (foreign !== undefined && !isPublic && !isOfPlatform) {
     for (const mark of foreign.marks) {

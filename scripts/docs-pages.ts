@@ -101,8 +101,10 @@ function accessPage(): string {
       if (rule.kind !== "permission") {
         return [name, ACCESS_KINDS[rule.kind], "", ""];
       }
-      const { permission, caller } = rule;
+      const { permission, caller, possessionFields } = rule;
+      const proofs = possessionFields.map((field) => `\`${field}\``).join(", ");
       const notes = [
+        ...(proofs === "" ? [] : [`or whoever holds the credential in ${proofs}`]),
         ...(permission.self ? ["or a person, about themselves"] : []),
         ...(caller ? ["the caller's own credential; waived by `LATCHKEY_CALLERS=any`"] : []),
       ];

@@ -71,8 +71,8 @@ test("the token is for the user, and names the service wherever it is shown", as
   );
   const { payload } = readParts(issued.accessToken);
   assert.deepEqual(
-    [payload["sub"], payload["act"], payload["client_id"], payload["kind"], payload["org"]],
-    [user.id, { sub: caller.id }, caller.id, "delegation", service.organizationId],
+    [payload["sub"], payload["act"], payload["client_id"], payload["kind"], payload["org"], payload["role"]],
+    [user.id, { sub: caller.id }, caller.id, "delegation", service.organizationId, undefined],
   );
   assert.equal(Number(payload["exp"]) - Number(payload["iat"]), 3_600);
   const headers = bearer(issued.accessToken);

@@ -21,7 +21,7 @@ import {
 } from "../support/service.ts";
 import { until } from "../support/until.ts";
 import { keyText } from "../wire/key-text.ts";
-import { type Leaf, leavesOf, put } from "../wire/leaves.ts";
+import { type Leaf, leavesOf, putAlone } from "../wire/leaves.ts";
 import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "./actors.ts";
 import { addApiKey, addOrganization, addRole, addServiceKey, addUser } from "./cast.ts";
 import { everythingElse, requireEveryTable } from "./everything-else.ts";
@@ -159,7 +159,7 @@ function attemptsAt(method: DescMethod, values: readonly string[]): Attempt[] {
       asValues(leaf, value).map((given) => ({
         what: `${method.name} with ${leaf.path.join(".")}: ${value}`,
         method,
-        body: async () => put(await goodBody(method), leaf.path, given),
+        body: async () => putAlone(method.input, await goodBody(method), leaf.path, given),
         // Whoever knows an email is told the id that goes with it.
         known: name === "email" ? world.globex.peopleIds : [],
       })),

@@ -12,6 +12,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   role: async () => (await import("./role-command.ts")).roleCommand(),
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
+  login: async () => (await import("./login-command.ts")).loginCommand(),
+  session: async () => (await import("./session-command.ts")).sessionCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

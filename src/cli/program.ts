@@ -13,6 +13,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
   token: async () => (await import("./token-command.ts")).tokenCommand(),
+  login: async () => (await import("./login-command.ts")).loginCommand(),
+  session: async () => (await import("./session-command.ts")).sessionCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

@@ -101,8 +101,13 @@ function accessPage(): string {
       if (rule.kind !== "permission") {
         return [name, ACCESS_KINDS[rule.kind], "", ""];
       }
-      const { permission, caller } = rule;
+      const { permission, caller, possessionFields, ownFields } = rule;
+      const fields = (names: readonly string[]) => names.map((field) => `\`${field}\``).join(" or ");
       const notes = [
+        ...(possessionFields.length > 0
+          ? [`nobody is asked where the message has ${fields(possessionFields)}`]
+          : []),
+        ...(ownFields.length > 0 ? [`or a person, about what ${fields(ownFields)} names and is theirs`] : []),
         ...(permission.self ? ["or a person, about themselves"] : []),
         ...(caller ? ["the caller's own credential; waived by `LATCHKEY_CALLERS=any`"] : []),
       ];

@@ -1,6 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { OrganizationChoicesSchema } from "../gen/latchkey/v1/token_pb.ts";
 import { CommandError } from "./command-error.ts";
 
 /** What to do about it here, where the reason's own message speaks of the API. */
@@ -33,7 +34,10 @@ export class CallError extends CommandError {
 
 function refused(error: ConnectError, reason: string, metadata: Readonly<Record<string, string>>): string {
   const [retry] = error.findDetails(RetryInfoSchema);
+  const [choices] = error.findDetails(OrganizationChoicesSchema);
   const details = [
+    ...(choices?.organizations ?? []).map(({ id, name }) => `${name}: ${id}`),
+    ...(choices?.truncated ? ["and more"] : []),
     ...Object.entries(metadata).map(([name, value]) => `${name}: ${value}`),
     ...(retry?.retryDelay ? [`again in ${Math.ceil(durationMs(retry.retryDelay) / 1000)} s`] : []),
     ...(HINTS[reason] ?? []),

@@ -15,6 +15,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
   import: async () => (await import("./import-users-command.ts")).importFromElsewhereCommand(),
   "signing-key": async () => (await import("./signing-key-command.ts")).signingKeyCommand(),
+  token: async () => (await import("./token-command.ts")).tokenCommand(),
+  login: async () => (await import("./login-command.ts")).loginCommand(),
+  session: async () => (await import("./session-command.ts")).sessionCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

@@ -58,10 +58,13 @@ export function withServiceOptions(command: Command): Command {
 /** The same where it is about one organization. */
 export function withOrganizationOptions(command: Command): Command {
   return withServiceOptions(command).addOption(
-    option(
-      "--org <id>",
-      `the organization, where the credential is not bound to one; else ${SETTINGS.organization.variable}`,
-    ).argParser(by(SETTINGS.organization)),
+    organizationOption("the organization, where the credential is not bound to one"),
+  );
+}
+
+export function organizationOption(about: string): Option {
+  return option("--org <id>", `${about}; else ${SETTINGS.organization.variable}`).argParser(
+    by(SETTINGS.organization),
   );
 }
 

@@ -7,11 +7,13 @@ export function shownDecision({
   organization,
   credential,
   permissions,
+  delegatedBy,
 }: AuthenticateResponse): string {
   const kind = PrincipalTypeSchema.value[principal?.type ?? 0]?.localName.toLowerCase();
   return fieldsOf([
     ["principal", [kind, principal?.id, principal?.displayName, principal?.email].filter(Boolean).join(" ")],
     ["role", principal?.role],
+    ["service", delegatedBy && `${delegatedBy.id} ${delegatedBy.displayName}, on their behalf`],
     ["organization", organization ? `${organization.name} (${organization.id})` : "all of them"],
     ["permissions", permissions.join(" ") || "none"],
     ["credential", credential?.id],

@@ -16,8 +16,9 @@
  *   sk:none      an internal key for `calls.read`
  *
  * What the call names, where its message has a field for it: `id`, of a thing of acme or of globex, or of
- * nothing; `org`, by `organization_id`; `self`, the id of the caller; `subject`, the credential to decide
- * about.
+ * nothing; `session` and `user`, of acme or of globex, whose sessions are listed or ended; `org`, by
+ * `organization_id`; `self`, the id of the caller; `subject`, the credential to decide about; `grant`, how a token is
+ * asked for, where not by a password.
  *
  * Answers: `ok`, or the reason:
  */
@@ -35,6 +36,7 @@ export const CODES: Readonly<Record<string, string>> = {
   req: "REQUEST_INVALID",
   owner: "OWNER_UNKNOWN",
   acct: "ACCOUNT_NOT_MANAGED",
+  service: "SERVICE_KEY_REQUIRED",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
@@ -55,7 +57,59 @@ IssueToken                               ok      ok      ok     ok      ok      
 IssueToken org=acme                      ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 IssueToken org=globex                    login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
 IssueToken org=missing                   login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
+IssueToken grant=delegation              -       perm    perm   perm    perm    perm    perm   perm   perm   service   ok       ok       ok       perm         perm
 RevokeToken                              ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+RevokeToken org=acme                     req     req     req    req     req     req     req    req    req    req       req      req      req      req          req
+RevokeToken org=globex                   req     req     req    req     req     req     req    req    req    req       req      req      req      req          req
+RevokeToken org=missing                  req     req     req    req     req     req     req    req    req    req       req      req      req      req          req
+RevokeToken session=acme                 -       perm    ok     none    none    none    ok     ok     none   ok        ok       ok       ok       ok           perm
+RevokeToken session=acme org=acme        -       perm    ok     none    none    none    ok     ok     other  ok        ok       ok       ok       ok           perm
+RevokeToken session=acme org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RevokeToken session=acme org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken session=globex               -       perm    none   none    none    none    none   none   ok     ok        ok       none     ok       ok           perm
+RevokeToken session=globex org=acme      -       perm    none   none    none    none    none   none   other  none      none     none     none     none         perm
+RevokeToken session=globex org=globex    -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+RevokeToken session=globex org=missing   -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken session=missing              -       perm    none   none    none    none    none   none   none   none      none     none     none     none         perm
+RevokeToken session=missing org=acme     -       perm    none   none    none    none    none   none   other  none      none     none     none     none         perm
+RevokeToken session=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RevokeToken session=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken session=self                 -       perm    none   ok      ok      ok      ok     ok     ok     ok        none     none     none     none         perm
+RevokeToken session=self org=acme        -       perm    none   ok      ok      ok      ok     ok     other  none      none     none     none     none         perm
+RevokeToken session=self org=globex      -       other   other  other   other   other   other  other  ok     none      none     two      none     none         perm
+RevokeToken session=self org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken user=acme                    -       perm    ok     perm    perm    perm    ok     ok     none   ok        ok       ok       which    ok           perm
+RevokeToken user=acme org=acme           -       perm    ok     perm    perm    perm    ok     ok     other  ok        ok       ok       ok       ok           perm
+RevokeToken user=acme org=globex         -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RevokeToken user=acme org=missing        -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken user=globex                  -       perm    none   perm    perm    perm    none   none   ok     ok        ok       none     which    ok           perm
+RevokeToken user=globex org=acme         -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+RevokeToken user=globex org=globex       -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+RevokeToken user=globex org=missing      -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+RevokeToken user=missing                 -       perm    none   perm    perm    perm    none   none   none   none      none     none     which    none         perm
+RevokeToken user=missing org=acme        -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
+RevokeToken user=missing org=globex      -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
+RevokeToken user=missing org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListSessions                             -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListSessions org=acme                    -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListSessions org=globex                  -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListSessions org=missing                 -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListSessions user=acme                   -       perm    ok     perm    ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           perm
+ListSessions user=acme org=acme          -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListSessions user=acme org=globex        -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListSessions user=acme org=missing       -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListSessions user=globex                 -       perm    ok     perm    ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           perm
+ListSessions user=globex org=acme        -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListSessions user=globex org=globex      -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListSessions user=globex org=missing     -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListSessions user=missing                -       perm    ok     perm    ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           perm
+ListSessions user=missing org=acme       -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListSessions user=missing org=globex     -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListSessions user=missing org=missing    -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListSessions user=self                   -       perm    ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           perm
+ListSessions user=self org=acme          -       perm    ok     ok      ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListSessions user=self org=globex        -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListSessions user=self org=missing       -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
 CreateApiKey                             -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
 CreateApiKey org=acme                    -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm
 CreateApiKey org=globex                  -       other   other  other   other   other   other  other  ok     other     ok       two      ok       perm         perm

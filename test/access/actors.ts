@@ -8,6 +8,7 @@ import {
   addRole,
   addRotation,
   addServiceKey,
+  addSession,
   addSigningKey,
   addUser,
   makePassword,
@@ -27,6 +28,8 @@ export interface Tenant {
   readonly apiKeyId: string;
   /** A good API key, whose secret is known. */
   readonly apiKey: string;
+  /** Of the member. */
+  readonly sessionId: string;
   readonly peopleIds: readonly string[];
   /** Whatever an answer must not hold that is meant for another tenant. */
   readonly marks: readonly string[];
@@ -87,15 +90,17 @@ async function makeTenant({ core }: TestService, password: Password): Promise<Te
   // What can be named is in the state that most can be done to: a rotation is going on.
   await addRotation(core, "api_key", named.id, id);
   const roleId = await addRole(core, { organizationId: id, name: "reader", permissions: ["calls.read"] });
+  const sessionId = await addSession(core, { organizationId: id, userId: member.id });
   return {
     id,
+    sessionId,
     ownerId: owner.id,
     roleId,
     member,
     apiKeyId: named.id,
     apiKey: used.text,
     peopleIds: [owner.id, member.id],
-    marks: [id, name, owner.id, owner.email, member.id, member.email, roleId, named.id, used.id],
+    marks: [id, name, owner.id, owner.email, member.id, member.email, roleId, named.id, used.id, sessionId],
   };
 }
 
@@ -113,6 +118,8 @@ export async function makeActors(world: World): Promise<{
   readonly narrowed: (permission: string) => Promise<Headers>;
   /** The id of whoever is a user. */
   readonly ids: Readonly<Record<string, string>>;
+  /** The organization of the platform's administrator. */
+  readonly platformsOwn: string;
 }> {
   const { service, acme, globex, password } = world;
   const { core } = service;
@@ -142,8 +149,10 @@ export async function makeActors(world: World): Promise<{
   };
   await addRole(core, { organizationId: acme.id, name: "agent", permissions: ["calls.read"] });
   const full = (await addServiceKey(core, { permissions: ["*"] })).text;
+  const platformsOwn = await addOrganization(core);
   return {
     ids,
+    platformsOwn,
     narrowed,
     fixed: {
       nobody: {},
@@ -155,7 +164,7 @@ export async function makeActors(world: World): Promise<{
       admin: await user("admin", "admin", acme.id),
       owner: await user("owner", "owner", acme.id),
       other: await user("other", "owner", globex.id),
-      platform: await user("platform", "viewer", await addOrganization(core), true),
+      platform: await user("platform", "viewer", platformsOwn, true),
       sk: internalKey(full),
       "sk@acme": internalKey(full, acme.id),
     },

@@ -2,6 +2,7 @@ import { createPrivateKey, type KeyObject, randomBytes } from "node:crypto";
 import type { JWK } from "jose";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import type { Core } from "../../src/app.ts";
+import { Session } from "../../src/credentials/access-token/session-entity.ts";
 import { ApiKeySlot } from "../../src/credentials/api-key/api-key-entity.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
 import type { RateLimit } from "../../src/credentials/rate-limit.ts";
@@ -98,6 +99,23 @@ export async function addRole(
   const id = uuidv7();
   await storage.fork().transactional(async (em) => {
     em.create(Role, { id, ...asked, permissions: [...asked.permissions], builtIn: false });
+    await em.flush();
+  });
+  return id;
+}
+
+/**
+ * Adds a session that nobody has logged in for, and that nobody has a token of.
+ *
+ * @returns the id.
+ */
+export async function addSession(
+  { storage }: Core,
+  asked: { readonly organizationId: string; readonly userId: string },
+): Promise<string> {
+  const id = uuidv7();
+  await storage.fork().transactional(async (em) => {
+    em.create(Session, { id, ...asked, expireTime: new Date(Date.now() + 24 * 60 * 60 * 1000) });
     await em.flush();
   });
   return id;

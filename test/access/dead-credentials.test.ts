@@ -9,7 +9,7 @@ import { refusedWith } from "../support/refusal.ts";
 import { AuthenticationService, startService, type TestService } from "../support/service.ts";
 import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "./actors.ts";
 import { addApiKey, addOrganization, addServiceKey, addUser } from "./cast.ts";
-import { callMethod, EVERY_METHOD, nameOf, requestOf } from "./methods.ts";
+import { callMethod, EVERY_METHOD, isProof, nameOf, requestOf, unprovenRequestsOf } from "./methods.ts";
 import { standingId } from "./targets.ts";
 
 // Callers who hold every right that there is, and whose credential is not good any more, or not good here.
@@ -268,17 +268,19 @@ for (const [who, reason, headersOf] of CALLERS) {
     const headers = await headersOf();
     for (const method of EVERY_METHOD) {
       const rule = accessRuleOf(method);
-      const request = { ...requestOf(method, world), ...idsOf(method) };
-      const outcome = await callMethod(service.url, method, headers, request);
-      const told = [outcome.reason, outcome.callerReason];
-      if (rule.kind === "public" || rule.kind === "possession") {
-        // Who comes along is not asked, but what the message itself proves; the invitation in it is none.
-        const expected = method.name === "AcceptMembership" ? "LOGIN_FAILED" : undefined;
-        assert.equal(outcome.reason, expected, nameOf(method));
-      } else if (rule.kind === "permission" && rule.caller) {
-        assert.deepEqual(told, ["CALLER_REJECTED", reason], nameOf(method));
-      } else {
-        assert.deepEqual(told, [reason, undefined], nameOf(method));
+      const good = { ...requestOf(method, world), ...idsOf(method) };
+      for (const request of [good, ...unprovenRequestsOf(method, world)]) {
+        const outcome = await callMethod(service.url, method, headers, request);
+        const told = [outcome.reason, outcome.callerReason];
+        if (rule.kind === "public" || rule.kind === "possession" || isProof(method, request)) {
+          // Who comes along is not asked, but what the message itself proves; the invitation in it is none.
+          const expected = method.name === "AcceptMembership" ? "LOGIN_FAILED" : undefined;
+          assert.equal(outcome.reason, expected, nameOf(method));
+        } else if (rule.kind === "permission" && rule.caller) {
+          assert.deepEqual(told, ["CALLER_REJECTED", reason], nameOf(method));
+        } else {
+          assert.deepEqual(told, [reason, undefined], nameOf(method));
+        }
       }
     }
   });

@@ -22,12 +22,12 @@ import {
 } from "../support/service.ts";
 import { until } from "../support/until.ts";
 import { keyText } from "../wire/key-text.ts";
-import { type Leaf, leavesOf, put } from "../wire/leaves.ts";
+import { type Leaf, leavesOf, putAlone } from "../wire/leaves.ts";
 import { apiKey, bearer, type Headers, internalKey, makeWorld, type World } from "./actors.ts";
 import { addApiKey, addOrganization, addRole, addServiceKey, addUser } from "./cast.ts";
 import { everythingElse, requireEveryTable } from "./everything-else.ts";
 import { type Foreign, makeForeign } from "./foreign.ts";
-import { requestOf } from "./methods.ts";
+import { isProof, requestOf } from "./methods.ts";
 import { freshId, standingId } from "./targets.ts";
 
 let service: TestService;
@@ -149,18 +149,18 @@ async function goodBody(method: DescMethod): Promise<JsonObject> {
 }
 
 function attemptsAt(method: DescMethod, values: readonly string[]): Attempt[] {
-  const isProof = accessRuleOf(method).kind === "possession";
+  const isProven = accessRuleOf(method).kind === "possession" || isProof(method, requestOf(method, world));
   return [...leavesOf(method.input)].flatMap((leaf) => {
     const name = leaf.path.at(-1) ?? "";
     // Whoever knows a person's email and their password is that person.
-    if (isProof && (name === "email" || FREE.has(name))) {
+    if (isProven && (name === "email" || FREE.has(name))) {
       return [];
     }
     return (FREE.has(name) ? values.slice(0, 3) : values).flatMap((value) =>
       asValues(leaf, value).map((given) => ({
         what: `${method.name} with ${leaf.path.join(".")}: ${value}`,
         method,
-        body: async () => put(await goodBody(method), leaf.path, given),
+        body: async () => putAlone(method.input, await goodBody(method), leaf.path, given),
         // Whoever knows an email is told the id that goes with it.
         known: name === "email" ? world.globex.peopleIds : [],
       })),

@@ -6,6 +6,7 @@ import { query } from "../support/cluster.ts";
 import { startService, type TestService } from "../support/service.ts";
 import { CALLERS, CODES, ROWS, type Row } from "./access-table.ts";
 import { type Headers, makeActors, makeWorld, type World } from "./actors.ts";
+import { addSession } from "./cast.ts";
 import { callMethod, EVERY_METHOD, nameOf, type Outcome, requestOf } from "./methods.ts";
 import { freshId, standingId } from "./targets.ts";
 
@@ -25,7 +26,12 @@ interface Call {
   readonly method: DescMethod;
   readonly id?: string;
   readonly org?: string;
+  /** The target of RevokeToken, or whose sessions are listed. */
+  readonly session?: string;
+  readonly user?: string;
   readonly subject?: string;
+  /** On behalf of a member of acme. */
+  readonly grant?: "delegation";
 }
 
 /** Every call that the descriptors give rise to. */
@@ -34,12 +40,19 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   if (method.name === "Authenticate" || method.name === "Explain") {
     return ["acme", "globex", "internal", "garbage"].map((subject) => ({ method, subject }));
   }
+  if (method.name === "IssueToken") {
+    const calls: Call[] = [{ method }, ...["acme", "globex", "missing"].map((org) => ({ method, org }))];
+    return [...calls, { method, grant: "delegation" }];
+  }
   const isOfPlatform = ["ServiceKeyService", "SigningKeyService"].includes(method.parent.name);
   const ids = isOfPlatform ? ["known", "missing"] : ["acme", "globex", "missing"];
   // Whoever removes themselves makes no more calls: see test/users.
   const isTheEnd = ["RemoveMembership", "DeleteUser"].includes(method.name);
   const isAboutPeople = method.parent.name === "UserService" && !isTheEnd;
   const self = isAboutPeople ? ["self"] : [];
+  if (fields.has("user_id")) {
+    return sessionCalls(method);
+  }
   const byId: Call[] = fields.has("id") ? [...ids, ...self].map((id) => ({ method, id })) : [{ method }];
   return byId.flatMap((call): Call[] =>
     fields.has("organization_id")
@@ -48,8 +61,27 @@ const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   );
 });
 
-function labelOf({ method, id, org, subject }: Call): string {
-  const named = Object.entries({ id, org, subject }).filter(([, value]) => value !== undefined);
+/** Of the two methods about sessions: everybody's, somebody's, or one. */
+function sessionCalls(method: DescMethod): Call[] {
+  const whose = ["acme", "globex", "missing", "self"];
+  const sessions = method.input.fields.some(({ name }) => name === "session_id") ? whose : [];
+  // Whoever ends all of their own sessions makes no more calls: see test/credentials/sessions.test.ts.
+  const users = whose.filter((user) => user !== "self" || sessions.length === 0);
+  const of: Call[] = [
+    { method },
+    ...sessions.map((session) => ({ method, session })),
+    ...users.map((user) => ({ method, user })),
+  ];
+  return of.flatMap((call): Call[] => [
+    call,
+    ...["acme", "globex", "missing"].map((org) => ({ ...call, org })),
+  ]);
+}
+
+function labelOf({ method, id, org, session, user, subject, grant }: Call): string {
+  const named = Object.entries({ id, session, user, org, subject, grant }).filter(
+    ([, value]) => value !== undefined,
+  );
   return [nameOf(method), ...named.map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
@@ -62,7 +94,7 @@ async function headersOf(caller: string, method: DescMethod): Promise<Headers> {
 }
 
 async function messageOf(
-  { method, id, org, subject }: Call,
+  { method, id, org, session, user, subject, grant }: Call,
   caller: string,
   isCarriedOut: boolean,
 ): Promise<Record<string, unknown>> {
@@ -78,6 +110,22 @@ async function messageOf(
     const tenant = tenantOf(name);
     return isCarriedOut ? await freshId(method, tenant, world) : standingId(method, tenant, world);
   };
+  const userOf = (name: string): string =>
+    name === "missing"
+      ? missing
+      : name === "self"
+        ? (actors.ids[caller] ?? missing)
+        : tenantOf(name).member.id;
+  const sessionOf = async (name: string): Promise<string> => {
+    const userId = userOf(name);
+    if (userId === missing) {
+      return missing;
+    }
+    const own = (caller === "other" ? globex : acme).id;
+    const organizationId =
+      name === "self" ? (caller === "platform" ? actors.platformsOwn : own) : tenantOf(name).id;
+    return await addSession(service.core, { organizationId, userId });
+  };
   const subjectOf = (name: string) => {
     const texts: Record<string, [string, string]> = {
       acme: ["X-API-Key", acme.apiKey],
@@ -89,7 +137,13 @@ async function messageOf(
   };
   return {
     ...requestOf(method, world),
+    ...(grant !== undefined && { grant: { case: grant, value: { userId: acme.member.id } } }),
     ...(id !== undefined && { id: await idOf(id) }),
+    ...(session !== undefined && { target: { case: "sessionId", value: await sessionOf(session) } }),
+    ...(user !== undefined &&
+      (method.name === "RevokeToken"
+        ? { target: { case: "userId", value: userOf(user) } }
+        : { userId: userOf(user) })),
     ...(org !== undefined && { organizationId: org === "missing" ? missing : tenantOf(org).id }),
     ...(subject !== undefined &&
       (method.name === "Explain"
@@ -140,7 +194,10 @@ function seesNothingOfOthers({ call, caller, outcome }: Cell): void {
       ? world.acme
       : undefined;
   // What is about nobody's data, and the calls whose own message names whom the answer is about.
-  const isPublic = accessRuleOf(call.method).kind === "possession";
+  const rule = accessRuleOf(call.method);
+  const isOther = call.grant !== undefined || call.session !== undefined || call.user !== undefined;
+  const carriesProof = rule.kind === "permission" && rule.possessionFields.length > 0 && !isOther;
+  const isPublic = rule.kind === "possession" || carriesProof;
   const isOfPlatform = caller === "sk@acme" && outcome.reason === undefined && isPlatformMethod(call.method);
   if (foreign !== undefined && !isPublic && !isOfPlatform) {
     for (const mark of foreign.marks) {

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { create, type DescMethod, type DescService, type Message } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { v4 as uuidv4 } from "uuid";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
@@ -8,6 +9,7 @@ import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../../src/gen/latchke
 import { Health } from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../src/grpc-reflection/gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionAlpha } from "../../src/grpc-reflection/gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { accessRuleOf } from "../../src/server/access-rules.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import { transportTo } from "../support/service.ts";
 import type { Headers, World } from "./actors.ts";
@@ -37,6 +39,7 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     WhoAmI: {},
     IssueToken: { grant: { case: "password", value: { email, password: password.text } } },
     RevokeToken: { target: { case: "token", value: missing } },
+    ListSessions: {},
     // What is granted is what the rule asks for: whoever may call holds it.
     CreateApiKey: { name: "made", permissions: ["auth.api_keys.write"] },
     GetApiKey: {},
@@ -109,6 +112,29 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     throw new Error(`test/access/methods.ts does not say what a good ${method.name} is`);
   }
   return request;
+}
+
+/** Whether a request holds a credential that is proof enough, whoever sends it. */
+export function isProof(method: DescMethod, request: Record<string, unknown>): boolean {
+  const rule = accessRuleOf(method);
+  const fields = rule.kind === "permission" ? rule.possessionFields : [];
+  const message = reflect(method.input, create(method.input, request as never));
+  return method.input.fields.some((field) => fields.includes(field.name) && message.isSet(field));
+}
+
+/** Good calls that ask who sends them, of the methods whose good call is a proof. */
+export function unprovenRequestsOf(method: DescMethod, { acme }: World): Record<string, unknown>[] {
+  switch (method.name) {
+    case "IssueToken":
+      return [{ grant: { case: "delegation", value: { userId: acme.member.id } } }];
+    case "RevokeToken":
+      return [
+        { target: { case: "sessionId", value: acme.sessionId } },
+        { target: { case: "userId", value: acme.member.id } },
+      ];
+    default:
+      return [];
+  }
 }
 
 export interface Outcome {

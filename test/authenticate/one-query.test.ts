@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { base64url, decodeProtectedHeader } from "jose";
 import { v4 as uuidv4 } from "uuid";
 import { mintKey } from "../../src/credentials/secret-key.ts";
+import { delegate, tokenOf } from "../credentials/token-grants.ts";
 import { statementsOf } from "../storage/statements.ts";
 import { query } from "../support/cluster.ts";
 import { reasonOf } from "../support/refusal.ts";
@@ -45,6 +46,27 @@ test("a good credential takes one statement at most, of whichever kind it is", a
   await costs(once, "X-Internal-Key", internalKey);
   await costs(once, "X-Internal-Key", internalKey, { organizationId });
   await costs(once, "X-API-Key", apiKey, { organizationId, requiredPermissions: ["calls.read"] });
+});
+
+test("a token that a key got takes one statement too, with all that it stands on", async () => {
+  const { organizationId, internalKey, admin } = service;
+  const once = { statements: 1, reason: undefined };
+  const caller = { "x-internal-key": internalKey };
+  const tokens = [
+    await tokenOf(service, service.apiKey),
+    (await delegate(service, caller, {})).accessToken,
+    (await delegate(service, caller, { userId: admin.id })).accessToken,
+  ];
+  for (const text of tokens) {
+    await costs(once, "Authorization", bearer(text));
+    await costs(once, "Authorization", bearer(text), { organizationId, requiredPermissions: ["calls.read"] });
+    const other = { statements: 1, reason: "ORGANIZATION_MISMATCH" };
+    const unknown = text === tokens[1] ? { ...other, reason: "ORGANIZATION_UNKNOWN" } : other;
+    await costs(unknown, "Authorization", bearer(text), { organizationId: uuidv4() });
+    const [head = "", body = ""] = text.split(".");
+    const forged = `${head}.${body}.${base64url.encode(randomBytes(64))}`;
+    await costs({ statements: 0, reason: "TOKEN_INVALID" }, "Authorization", bearer(forged));
+  }
 });
 
 test("a good credential that is not good for what is asked takes no more", async () => {

@@ -3,7 +3,7 @@ import { after, before, describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
-import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
+import { v4 as uuidv4 } from "uuid";
 import {
   OrganizationChoicesSchema,
   type Session,
@@ -15,6 +15,7 @@ import {
   addOrganization,
   addRole,
   addServiceKey,
+  addSession,
   addUser,
   makePassword,
   type Password,
@@ -57,19 +58,6 @@ const idsOf = (sessions: readonly { readonly id: string }[]) => sessions.map(({ 
 type Target = "sessionId" | "userId" | "token";
 const end = (headers: Headers, kind: Target, value: string, organizationId = "") =>
   client(headers).revokeToken({ target: { case: kind, value }, organizationId });
-
-/** One that nobody has logged in for, which takes a while. */
-async function addSession(organizationId: string, userId: string): Promise<string> {
-  const id = uuidv7();
-  await run(
-    `insert into sessions (id, organization_id, user_id, expire_time)
-     values ($1, $2, $3, now() + interval '1 day')`,
-    id,
-    organizationId,
-    userId,
-  );
-  return id;
-}
 
 /** Whether its tokens are refused, on the other replica's next call. */
 async function isOver(person: LoggedIn): Promise<boolean> {
@@ -312,7 +300,7 @@ describe("sessions that are ended", () => {
       ] as const) {
         const outcomes: string[] = [];
         for (const { id, organizationId } of targets) {
-          const sessionId = await addSession(organizationId, id);
+          const sessionId = await addSession(core, { organizationId, userId: id });
           const value = kind === "userId" ? id : sessionId;
           const outcome = (await reasonOf(end(headers, kind, value))) ?? "done";
           const [row] = await run(

@@ -172,6 +172,7 @@ async function mutations(): Promise<Record<string, Mutating>> {
     { name: "", permissions: ["calls.read"], hash: randomBytes(32) },
   ];
   const revoked = (text: string) => ({ target: { case: "token", value: text } }) as const;
+  const revokedOf = (id: string) => ({ target: { case: "userId", value: id } }) as const;
 
   return {
     "TokenService.IssueToken": {
@@ -195,7 +196,13 @@ async function mutations(): Promise<Record<string, Mutating>> {
         () => nobody.tokens.revokeToken(revoked("no token")),
         () => nobody.tokens.revokeToken(revoked(`${token.slice(0, -4)}AAAA`)),
       ],
-      refused: [["REQUEST_INVALID", () => nobody.tokens.revokeToken({})]],
+      refused: [
+        ["CREDENTIAL_MISSING", () => nobody.tokens.revokeToken({})],
+        ["REQUEST_INVALID", () => admin.tokens.revokeToken({})],
+        ["CREDENTIAL_MISSING", () => nobody.tokens.revokeToken(revokedOf(person.id))],
+        ["PERMISSION_DENIED", () => weak.tokens.revokeToken(revokedOf(person.id))],
+        ["NOT_FOUND", () => admin.tokens.revokeToken(revokedOf(missing))],
+      ],
     },
     "ApiKeyService.CreateApiKey": {
       records: { action: "api_key.create", of: "organization", tags: true },

@@ -141,6 +141,25 @@ export function put(body: JsonObject, path: readonly string[], value: JsonValue)
   return putInto(body, path, () => value) as JsonObject;
 }
 
+/** The same, and without what could not be there together with it: the others of a oneof. */
+export function putAlone(
+  message: DescMessage,
+  body: JsonObject,
+  path: readonly string[],
+  value: JsonValue,
+): JsonObject {
+  let alone = body;
+  let at: DescMessage | undefined = message;
+  for (const [depth, name] of path.entries()) {
+    const field: DescField | undefined = at?.fields.find(({ jsonName }) => jsonName === name);
+    for (const other of field?.oneof?.fields.filter((one) => one !== field) ?? []) {
+      alone = without(alone, [...path.slice(0, depth), other.jsonName]);
+    }
+    at = field?.message;
+  }
+  return put(alone, path, value);
+}
+
 /** The body with nothing in one place. */
 export function without(body: JsonObject, path: readonly string[]): JsonObject {
   return putInto(body, path, () => undefined) as JsonObject;

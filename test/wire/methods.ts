@@ -4,11 +4,14 @@ import type { DescMethod, JsonObject } from "@bufbuild/protobuf";
 import { RoleService } from "../../src/gen/latchkey/v1/role_pb.ts";
 import { SERVICES } from "../../src/server/routes.ts";
 import { addSigningKey } from "../access/cast.ts";
+import { readParts } from "../support/forge-token.ts";
 import {
   ApiKeyService,
+  ISSUER,
   OrganizationService,
   ServiceKeyService,
   type TestService,
+  TokenService,
   UserService,
 } from "../support/service.ts";
 import { join } from "../users/people.ts";
@@ -33,13 +36,15 @@ export async function goodCalls(service: TestService): Promise<readonly GoodCall
   return SERVICES.flatMap((descriptor) => descriptor.methods).flatMap((method) => {
     const body = bodies[method.name] ?? assert.fail(`add a good request of ${method.name} here`);
     const path = `/${method.parent.typeName}/${method.name}`;
-    const credential: readonly Field[] = [["authorization", admin.authorization]];
+    const headers: readonly Field[] = [["authorization", admin.authorization]];
+    // Pages say where they come from.
+    const origin: Field = ["origin", ISSUER];
     const variants = Array.isArray(body) ? body : [body];
     return variants.map((variant, at) => ({
       name: at === 0 ? method.name : `${method.name} ${at + 1}`,
       method,
       path,
-      credential,
+      credential: variant["browserSession"] === true ? [...headers, origin] : headers,
       body: variant,
     }));
   });
@@ -62,6 +67,11 @@ async function goodBodies(
     const invited = { email: login.email, role: "member" };
     const { invitation } = await service.client(UserService, admin).createUser(invited);
     return { ...login, invitation };
+  };
+  const newSession = async ({ email, password }: { readonly email: string; readonly password: string }) => {
+    const grant = { case: "password", value: { email, password } } as const;
+    const { accessToken, refreshToken } = await service.client(TokenService).issueToken({ grant });
+    return { refreshToken, sessionId: String(readParts(accessToken).payload["sid"]) };
   };
   const newApiKey = async () => {
     const { apiKey, secret } = await apiKeys.createApiKey({ name: "good", permissions: ["calls.read"] });
@@ -89,6 +99,7 @@ async function goodBodies(
   const person = await newUser();
   const forgetful = await newUser();
   const leaving = await newUser();
+  const [begun, ended] = [await newSession(person), await newSession(person)];
   const { id: apiKeyId } = await newApiKey();
   const serviceKeyId = await newServiceKey();
   const updated = { apiKey: (await newApiKey()).id, serviceKey: await newServiceKey() };
@@ -130,8 +141,17 @@ async function goodBodies(
     Authenticate: question,
     Explain: { request: question },
     WhoAmI: {},
-    IssueToken: { password: { email: person.email, password: person.password }, organizationId },
-    RevokeToken: { token: await service.logIn(person.email, person.password) },
+    IssueToken: [
+      { password: { email: person.email, password: person.password }, organizationId, browserSession: true },
+      { refreshToken: { refreshToken: begun.refreshToken }, organizationId },
+    ],
+    RevokeToken: [
+      { token: await service.logIn(person.email, person.password) },
+      { sessionId: ended.sessionId, organizationId },
+      { userId: leaving.id, organizationId },
+      { browserSession: true },
+    ],
+    ListSessions: { organizationId, ...firstPage, userId: person.id },
     CreateApiKey: {
       organizationId,
       name: "new",

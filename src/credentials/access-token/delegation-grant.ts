@@ -60,7 +60,7 @@ export async function grantByDelegation(
     const subject: KeySubject =
       user === undefined
         ? { kind: "service", organizationId: await goodOrganization(em, named) }
-        : { kind: "delegation", organizationId: user.organizationId, user };
+        : { kind: "delegation", organizationId: user.organizationId, userId: user.id };
     const { session, event } = await beginKeySession(em, decision, subject, { ...asked, permissions });
     const accessToken = await signKeyToken(em, parts, decision, subject, session);
     const { expireTime } = session;

@@ -22,7 +22,7 @@ export interface AskedToken {
 export interface KeySubject {
   readonly kind: Exclude<SessionKind, "login">;
   readonly organizationId: string | undefined;
-  readonly user?: { readonly id: string; readonly role: string };
+  readonly userId?: string;
 }
 
 /**
@@ -35,7 +35,7 @@ export interface KeySubject {
 export async function beginKeySession(
   em: EntityManager,
   { principal, credential, secretId }: Decision,
-  { kind, organizationId, user }: KeySubject,
+  { kind, organizationId, userId }: KeySubject,
   asked: AskedToken,
 ): Promise<{ session: Session; event: Event }> {
   const isApiKey = kind === "api_key";
@@ -56,7 +56,7 @@ export async function beginKeySession(
     id: uuidv7(),
     kind,
     organizationId: organizationId ?? null,
-    userId: user?.id ?? null,
+    userId: userId ?? null,
     apiKeyId: isApiKey ? principal.id : null,
     serviceKeyId: isApiKey ? null : principal.id,
     secretId: secretId ?? null,
@@ -68,24 +68,23 @@ export async function beginKeySession(
   });
   await em.flush();
   await sweepSessions(em);
-  const after = { kind, keyId: principal.id, userId: user?.id, permissions, audience, expireTime };
+  const after = { kind, keyId: principal.id, userId, permissions, audience, expireTime };
   const event = { organizationId, action: "session.create", targetId: session.id, detail: { after } };
   return { session, event };
 }
 
-/** Signs the token of a session that a key began: see signToken(). */
+/** Signs the token of a session that a key began: see signToken(). It names no role: it is not what a user is. */
 export async function signKeyToken(
   em: EntityManager,
   parts: SignTokenParts,
   { principal }: Decision,
-  { kind, organizationId, user }: KeySubject,
+  { kind, organizationId, userId }: KeySubject,
   session: Session,
 ): Promise<string> {
   return await signToken(em, parts, {
-    subject: user?.id ?? principal.id,
+    subject: userId ?? principal.id,
     sessionId: session.id,
     organizationId,
-    ...(user && { role: user.role }),
     issueTime: session.createTime,
     expireTime: session.expireTime,
     key: { id: principal.id, kind, audience: session.audience ?? "" },

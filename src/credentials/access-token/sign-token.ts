@@ -28,7 +28,7 @@ export interface TokenToSign {
   readonly sessionId: string;
   /** Undefined: an internal key that may act for each. */
   readonly organizationId: string | undefined;
-  /** Of a person. */
+  /** Of a person who acts themselves. */
   readonly role?: string;
   readonly issueTime: Date;
   readonly expireTime: Date;

@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   role: async () => (await import("./role-command.ts")).roleCommand(),
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
+  user: async () => (await import("./user-command.ts")).userCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

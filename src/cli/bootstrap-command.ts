@@ -8,7 +8,7 @@ import { bootstrap } from "../users/bootstrap.ts";
 export function bootstrapCommand(): Command {
   return new Command("bootstrap")
     .description(
-      "make the first administrator, with a one-time password; only while no administrator can log in",
+      "make the first administrator, with a one-time password that has to be changed first; only while no administrator can log in",
     )
     .requiredOption("--organization <name>", "the organization that they own; made if it does not exist")
     .requiredOption("--email <address>", "their email address")
@@ -38,8 +38,8 @@ async function run(options: { organization: string; email: string }): Promise<vo
         `email         ${options.email}`,
         `password      ${password}`,
         "",
-        `The password is told once and ends at ${expireTime.toISOString()}: change it before, with`,
-        "latchkey.v1.UserService/ChangePassword.",
+        `The password is told once and ends at ${expireTime.toISOString()}. Nothing else works with it until`,
+        `it is changed: latchkey user change-password ${options.email}`,
         "",
       ].join("\n"),
     );

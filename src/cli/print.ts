@@ -28,24 +28,34 @@ export async function print(options: JsonOption, answer: Answer): Promise<void> 
 }
 
 /** An answer that holds a secret, which cannot be read again. */
-export interface SecretAnswer extends Answer {
+export type SecretAnswer = Answer & {
   readonly secret: string;
-  /** In which header it is sent. */
-  readonly header: string;
+  /** What it is called beside the answer. */
+  readonly name?: string;
   /** What to do where it was lost. */
   readonly remedy: string;
-}
+} & (
+    | {
+        /** In which header it is sent. */
+        readonly header: string;
+      }
+    | {
+        /** What else to do with it. */
+        readonly use: string;
+      }
+  );
 
 /** @throws CommandError where nobody has taken the secret. */
 export async function printSecret(options: JsonOption, answer: SecretAnswer): Promise<void> {
-  const { json, shown, secret, header, remedy } = answer;
+  const { json, shown, secret, name = "secret", remedy } = answer;
+  const use = "use" in answer ? answer.use : `it is sent as ${answer.header}`;
   try {
-    await print(options, { json, shown: `${shown}\nsecret  ${secret}\n` });
+    await print(options, { json, shown: `${shown === "" ? "" : `${shown}\n`}${name}  ${secret}\n` });
   } catch {
-    throw new CommandError(`nobody has read the secret: ${remedy}`);
+    throw new CommandError(`nobody has read the ${name}: ${remedy}`);
   }
   if (!options.json) {
-    note(`the secret is told this once and cannot be read again; it is sent as ${header}`);
+    note(`the ${name} is told this once and cannot be read again; ${use}`);
   }
 }
 

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   token: async () => (await import("./token-command.ts")).tokenCommand(),
   login: async () => (await import("./login-command.ts")).loginCommand(),
   session: async () => (await import("./session-command.ts")).sessionCommand(),
+  user: async () => (await import("./user-command.ts")).userCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
 };
 

@@ -136,7 +136,7 @@ function shownRole(role: Role | undefined): string {
       ]);
 }
 
-function shownNarrowed(keys: readonly NarrowedApiKey[]): string {
+export function shownNarrowed(keys: readonly NarrowedApiKey[]): string {
   const rows = keys.map(({ id, name, lostPermissions }) => [id, name, lostPermissions.join(" ")]);
   return rows.length === 0 ? "" : new Table(["NARROWED KEY", "NAME", "HAS LOST"]).add(rows);
 }

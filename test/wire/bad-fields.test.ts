@@ -66,6 +66,7 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "CreateUser password": "PASSWORD_TOO_SHORT",
   "ChangePassword currentPassword": "LOGIN_FAILED",
   "ChangePassword newPassword": "PASSWORD_TOO_SHORT",
+  "AcceptMembership password": "PASSWORD_TOO_SHORT",
 };
 const freeOutcome = ({ path }: Leaf, { method }: GoodCall) =>
   path.at(-1) === "pageToken" ? "PAGE_TOKEN_INVALID" : FREE[`${method.name} ${path.join(".")}`];

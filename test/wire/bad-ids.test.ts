@@ -41,11 +41,14 @@ describe("an id", () => {
     { method: "UserService/GetUser", id: theirs.user.id },
     { method: "UserService/UpdateUser", id: theirs.user.id, more: { disabled: true } },
     { method: "UserService/RemoveMembership", id: theirs.user.id },
+    { method: "UserService/ResetPassword", id: theirs.user.id },
+    { method: "UserService/DeleteUser", id: theirs.user.id },
     { method: "RoleService/UpdateRole", id: theirs.roleId, more: { permissions: {} } },
     { method: "RoleService/DeleteRole", id: theirs.roleId },
   ];
   const OF_THE_PLATFORM = [
     { method: "OrganizationService/UpdateOrganization" },
+    { method: "UserService/ListMemberships" },
     { method: "ServiceKeyService/GetServiceKey" },
     { method: "ServiceKeyService/GetServiceKeyUsage" },
     { method: "ServiceKeyService/UpdateServiceKey", more: { neverExpires: true } },

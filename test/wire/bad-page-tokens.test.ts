@@ -20,6 +20,7 @@ describe("a page token", () => {
   const LISTS = [
     { method: "ApiKeyService/ListApiKeys", fields: [platform] },
     { method: "UserService/ListUsers", fields: [platform] },
+    { method: "UserService/ListMemberships", fields: [platform] },
     { method: "OrganizationService/ListOrganizations", fields: [platform] },
     { method: "ServiceKeyService/ListServiceKeys", fields: [platform] },
     { method: "SigningKeyService/ListSigningKeys", fields: [platform] },
@@ -47,6 +48,8 @@ describe("a page token", () => {
     await serviceKeys.createServiceKey({ name: "one-more" });
     await organizations.createOrganization({ name: "One more" });
     await newUser(theirs.organizationId);
+    const { email } = service.admin;
+    await users.createUser({ organizationId: theirs.organizationId, email, role: "viewer" });
     await service
       .client(ApiKeyService, theirs.headers)
       .createApiKey({ name: "one more", permissions: ["calls.read"] });
@@ -133,6 +136,10 @@ describe("a page token", () => {
       delete from api_keys where id = (select id from k)`,
     "UserService/ListUsers":
       "delete from memberships where id = (select max(id::text)::uuid from memberships where organization_id = $1)",
+    // The first member is whoever asks.
+    "UserService/ListMemberships": `delete from memberships where id = (
+      select max(id::text)::uuid from memberships where user_id = (
+        select user_id from memberships where organization_id = $1 order by id limit 1))`,
     "RoleService/ListRoles":
       "delete from roles where id = (select max(id::text)::uuid from roles where organization_id = $1)",
     "OrganizationService/ListOrganizations": `with o as (select max(id::text)::uuid as id from organizations where id <> $1),
@@ -149,8 +156,9 @@ describe("a page token", () => {
         const text = JSON.stringify(body);
         const answer = await callHttp1(service.port, `/latchkey.v1.${method}`, [platform], text);
         const { nextPageToken: next = "", ...list } = JSON.parse(answer.body.toString());
-        const [rows = []] = Object.values(list) as { id: string }[][];
-        return { ids: rows.map(({ id }) => id), next: next as string };
+        const [rows = []] = Object.values(list) as { id?: string; organizationId: string }[][];
+        const ids = rows.map(({ id, organizationId }) => id ?? organizationId);
+        return { ids, next: next as string };
       };
       await roles.createRole({ name: `r-${randomUUID()}` });
       await users.createUser({ email: `${randomUUID()}@acme.test`, password: randomUUID(), role: "viewer" });

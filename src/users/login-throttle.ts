@@ -53,7 +53,8 @@ const ADMIT = `
       failure_time = now(),
       -- Failures do not make a place known for longer.
       expire_time = case when c.source <> '' then c.expire_time else now() + ${memory(FAILURES)} end
-      where c.failure_time + (${DELAY}) <= now()
+      -- Of two at the same time, the later one may have come first: that is no delay.
+      where c.failures < ${FREE_FAILURES} or c.failure_time + (${DELAY}) <= now()
     returning c.source)
   select exists (select from counter) as is_source_admitted,
     (select source from charged) as counter,

@@ -34,6 +34,7 @@ export const CODES: Readonly<Record<string, string>> = {
   bad: "API_KEY_INVALID",
   req: "REQUEST_INVALID",
   owner: "OWNER_UNKNOWN",
+  name: "ORGANIZATION_NAME_MISMATCH",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
@@ -97,6 +98,9 @@ ListOrganizations                        -       perm    perm   perm    perm    
 UpdateOrganization id=acme               -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 UpdateOrganization id=globex             -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 UpdateOrganization id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+DeleteOrganization id=acme               -       perm    perm   perm    perm    perm    perm   perm   perm   name      name     name     name     perm         perm
+DeleteOrganization id=globex             -       perm    perm   perm    perm    perm    perm   perm   perm   name      name     name     name     perm         perm
+DeleteOrganization id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
 CreateUser                               -       perm    held   perm    perm    perm    ok     ok     ok     ok        which    ok       which    which        perm
 CreateUser org=acme                      -       perm    held   perm    perm    perm    ok     ok     other  ok        ok       ok       held     held         perm
 CreateUser org=globex                    -       other   other  other   other   other   other  other  ok     ok        ok       two      held     held         perm
@@ -149,6 +153,7 @@ RemoveMembership id=missing              -       perm    none   perm    perm    
 RemoveMembership id=missing org=acme     -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
 RemoveMembership id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
 RemoveMembership id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ImportUsers                              -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 ChangePassword                           ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 CreateRole                               -       perm    ok     perm    perm    perm    ok     ok     ok     perm      which    ok       which    perm         perm
 CreateRole org=acme                      -       perm    ok     perm    perm    perm    ok     ok     other  other     ok       ok       ok       perm         perm

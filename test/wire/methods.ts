@@ -78,6 +78,9 @@ async function goodBodies(
   const { organization } = await service
     .client(OrganizationService, admin)
     .createOrganization({ name: "To update" });
+  const { organization: doomed } = await service
+    .client(OrganizationService, admin)
+    .createOrganization({ name: "To delete" });
 
   const person = await newUser();
   const forgetful = await newUser();
@@ -176,7 +179,8 @@ async function goodBodies(
     CreateOrganization: { name: "New", idempotencyKey },
     GetOrganization: { id: organizationId },
     ListOrganizations: firstPage,
-    UpdateOrganization: { id: idOf(organization), suspended: true },
+    UpdateOrganization: { id: idOf(organization), name: "Updated", suspended: true },
+    DeleteOrganization: { id: idOf(doomed), name: "To delete" },
     CreateUser: {
       organizationId,
       email: "new@acme.test",
@@ -189,6 +193,19 @@ async function goodBodies(
     ListUsers: { organizationId, ...firstPage },
     UpdateUser: { id: person.id, organizationId, role: "viewer", disabled: true },
     RemoveMembership: { id: leaving.id, organizationId, newOwnerId: service.admin.id },
+    ImportUsers: {
+      users: [
+        {
+          email: `${randomUUID()}@old.test`,
+          displayName: "Imported",
+          organizationId,
+          role: "viewer",
+          passwordHash: "$2b$10$abcdefghijklmnopqrstuuKLCS/NWxE3yvC3pTvv7XxjqgwGjVI/C",
+        },
+      ],
+      mode: "IMPORT_MODE_ALL_OR_NOTHING",
+      validateOnly: false,
+    },
     ChangePassword: {
       email: forgetful.email,
       currentPassword: forgetful.password,

@@ -48,7 +48,7 @@ their credential may do. \`npm run latchkey -- …\` runs them from the sources.
 
 ## The file of an import
 
-JSON lines, or CSV whose first line names the columns; \`.csv\` tells.
+JSON lines, or CSV whose first line names the columns; \`.csv\` tells. Of \`latchkey key import\`:
 
 | field | |
 | --- | --- |
@@ -63,6 +63,14 @@ JSON lines, or CSV whose first line names the columns; \`.csv\` tells.
 \`\`\`json
 {"name": "billing", "permissions": ["calls.*"], "hash": "9f86d081…", "metadata": {"id": "4711"}}
 \`\`\`
+
+Of \`latchkey import users\`:
+
+| field | |
+| --- | --- |
+| \`email\`, \`displayName\` | as of a new user |
+| \`organizationId\`, \`role\` | where the person is a member; where a row says nothing, \`--into\` and \`--role\` do |
+| \`passwordHash\` | as the other system wrote it: [which kinds](passwords.md#people-of-another-system) |
 
 - The file goes in calls of up to 10,000 rows and 4 MiB; it is never in memory whole.
 - All or nothing holds for a call. Of a larger file every row is looked at before the first is written, so that

@@ -22,7 +22,8 @@ export interface DeletedOrganization {
  * The row stays, since the record of what happened refers to it, and so do those of what was in it. Whatever has no
  * end of its own is refused as of a suspended organization.
  *
- * There may be a hundred thousand keys: each kind of thing ends by one statement, and the record counts them.
+ * There may be a hundred thousand keys: they end by the thousand, each thousand by a statement that is soon done, all
+ * in one transaction. The record counts them.
  *
  * @param asked.name has to be the organization's.
  * @throws AuthError NOT_FOUND, ORGANIZATION_NAME_MISMATCH, and what holdActor() throws.
@@ -40,9 +41,9 @@ export async function deleteOrganization(
     }
     const before = { name: organization.name, suspended: organization.suspendTime != null };
     // People before keys, as everywhere; a login that is under way holds its membership.
-    const removedMembers = await count(em, REMOVE_MEMBERS, [id]);
-    const endedSessions = await count(em, END_SESSIONS, [id]);
-    const revokedApiKeys = await count(em, REVOKE_KEYS, [id, REASON]);
+    const removedMembers = await endAll(em, REMOVE_MEMBERS, [id]);
+    const endedSessions = await endAll(em, END_SESSIONS, [id]);
+    const revokedApiKeys = await endAll(em, REVOKE_KEYS, [id, REASON]);
     const makers: { id: string }[] = await em.execute(MAKERS_OF_INTERNAL_KEYS, [id]);
     const ended = await endOffspring(em, { apiKeys: makers.map((key) => key.id) }, REASON);
     await em.nativeUpdate(
@@ -68,17 +69,29 @@ export async function deleteOrganization(
   });
 }
 
+/** A statement must not take longer than any may. */
+const AT_ONCE = 5_000;
+
+// Each ends the next few, the oldest first: that is the order in which whoever locks several does so.
+
 const REMOVE_MEMBERS = `
-  update memberships set remove_time = now() where organization_id = ? and remove_time is null returning 1`;
+  with locked as (
+    select id from memberships where organization_id = ? and remove_time is null
+    order by id limit ${AT_ONCE} for update
+  )
+  update memberships set remove_time = now() where id in (select id from locked) returning 1`;
 
 const END_SESSIONS = `
-  update sessions set revoke_time = now()
-  where organization_id = ? and revoke_time is null and expire_time > now() returning 1`;
+  with locked as (
+    select id from sessions where organization_id = ? and revoke_time is null and expire_time > now()
+    order by id limit ${AT_ONCE} for update
+  )
+  update sessions set revoke_time = now() where id in (select id from locked) returning 1`;
 
-/** The oldest first, which is the order in which whoever locks several keys does so. */
 const REVOKE_KEYS = `
   with locked as (
-    select id from api_keys where organization_id = ? and revoke_time is null order by id for update
+    select id from api_keys where organization_id = ? and revoke_time is null
+    order by id limit ${AT_ONCE} for update
   )
   update api_keys set revoke_time = now(), revoke_reason = ? where id in (select id from locked) returning 1`;
 
@@ -89,10 +102,11 @@ const MAKERS_OF_INTERNAL_KEYS = `
     select creator_id from service_keys union select unnest(maker_ids) from service_keys
     union select creator_id from service_key_slots union select unnest(maker_ids) from service_key_slots)`;
 
-async function count(em: EntityManager, statement: string, values: readonly string[]): Promise<number> {
-  const [row]: { count: number }[] = await em.execute(
-    `with changed as (${statement}) select count(*)::int as count from changed`,
-    [...values],
-  );
-  return row?.count ?? 0;
+async function endAll(em: EntityManager, statement: string, values: readonly string[]): Promise<number> {
+  let all = 0;
+  for (let last = AT_ONCE; last === AT_ONCE; all += last) {
+    const ended: unknown[] = await em.execute(statement, [...values]);
+    last = ended.length;
+  }
+  return all;
 }

@@ -37,6 +37,7 @@ export const CODES: Readonly<Record<string, string>> = {
   owner: "OWNER_UNKNOWN",
   acct: "ACCOUNT_NOT_MANAGED",
   service: "SERVICE_KEY_REQUIRED",
+  name: "ORGANIZATION_NAME_MISMATCH",
   // The caller of Authenticate, not its subject, is refused: CALLER_REJECTED, and why.
   "c:-": "CALLER_REJECTED CREDENTIAL_MISSING",
   "c:perm": "CALLER_REJECTED PERMISSION_DENIED",
@@ -152,6 +153,9 @@ ListOrganizations                        -       perm    perm   perm    perm    
 UpdateOrganization id=acme               -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 UpdateOrganization id=globex             -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 UpdateOrganization id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
+DeleteOrganization id=acme               -       perm    perm   perm    perm    perm    perm   perm   perm   name      name     name     name     perm         perm
+DeleteOrganization id=globex             -       perm    perm   perm    perm    perm    perm   perm   perm   name      name     name     name     perm         perm
+DeleteOrganization id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
 CreateUser                               -       perm    held   perm    perm    perm    ok     ok     ok     ok        which    ok       which    which        perm
 CreateUser org=acme                      -       perm    held   perm    perm    perm    ok     ok     other  ok        ok       ok       held     held         perm
 CreateUser org=globex                    -       other   other  other   other   other   other  other  ok     ok        ok       two      held     held         perm
@@ -204,6 +208,7 @@ RemoveMembership id=missing              -       perm    none   perm    perm    
 RemoveMembership id=missing org=acme     -       perm    none   perm    perm    perm    none   none   other  none      none     none     none     none         perm
 RemoveMembership id=missing org=globex   -       other   other  other   other   other   other  other  none   none      none     two      none     none         perm
 RemoveMembership id=missing org=missing  -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ImportUsers                              -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 ChangePassword                           ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 AcceptMembership                         login   login   login  login   login   login   login  login  login  login     login    login    login    login        login
 ResetPassword id=acme                    -       perm    held   perm    perm    perm    ok     ok     none   none      which    ok       which    which        perm

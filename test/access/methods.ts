@@ -61,11 +61,19 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
     GetOrganization: {},
     ListOrganizations: {},
     UpdateOrganization: { suspended: false },
+    // Of another name than any: whoever may call deletes nothing.
+    DeleteOrganization: { name: "no organization's" },
     CreateUser: { email: `${uuidv4()}@people.test`, role: "viewer", password: password.text },
     GetUser: {},
     ListUsers: {},
     UpdateUser: { disabled: false },
     RemoveMembership: {},
+    ImportUsers: {
+      users: [
+        { email: `${uuidv4()}@people.test`, organizationId: acme.id, role: "viewer", passwordHash: "" },
+      ],
+      mode: ImportMode.BEST_EFFORT,
+    },
     CreateRole: { name: `role-${uuidv4().slice(0, 8)}`, permissions: { values: ["auth.roles.write"] } },
     ListRoles: {},
     UpdateRole: { name: `role-${uuidv4().slice(0, 8)}` },

@@ -22,6 +22,7 @@ import {
   type Password,
 } from "../access/cast.ts";
 import { hashOf, importKey, keyOf, oldKey, untilRehashed } from "../imported-keys/import.ts";
+import { someone } from "../imported-users/people.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
 import {
@@ -145,6 +146,10 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const [acceptance, waiting] = [await invite(), await invite()];
 
   const other = await addOrganization(core);
+  const doomed = { name: `org ${uuidv4()}`, id: "" };
+  doomed.id = await addOrganization(core, doomed.name);
+  const people = { users: [someone(service)], mode: ImportMode.ALL_OR_NOTHING };
+  const badPeople = [someone(service), someone(service, { passwordHash: "hunter2" })];
   const apiKey = { name: "key", permissions: ["calls.read"] };
   const user = { email: `${uuidv4()}@people.test`, role: "viewer", password: password.text };
   const organization = { name: `org ${uuidv4()}` };
@@ -345,6 +350,37 @@ async function mutations(): Promise<Record<string, Mutating>> {
           "PERMISSION_DENIED",
           () => weak.organizations.updateOrganization({ id: organizationId, suspended: true }),
         ],
+      ],
+    },
+    "OrganizationService.DeleteOrganization": {
+      records: { action: "organization.delete", of: "organization", tags: true },
+      call: () => admin.organizations.deleteOrganization(doomed),
+      unchanged: [],
+      refused: [
+        ["NOT_FOUND", () => admin.organizations.deleteOrganization({ ...doomed, id: missing })],
+        [
+          "ORGANIZATION_NAME_MISMATCH",
+          () => admin.organizations.deleteOrganization({ id: organizationId, name: "globex" }),
+        ],
+        [
+          "PERMISSION_DENIED",
+          () => weak.organizations.deleteOrganization({ id: organizationId, name: "acme" }),
+        ],
+      ],
+    },
+    "UserService.ImportUsers": {
+      records: { action: "user.import", of: "organization", tags: true },
+      call: () => admin.users.importUsers(people),
+      unchanged: [
+        () => admin.users.importUsers(people),
+        () => admin.users.importUsers({ ...people, users: badPeople }),
+        () => admin.users.importUsers({ users: badPeople.slice(1), mode: ImportMode.BEST_EFFORT }),
+        () => admin.users.importUsers({ users: badPeople, mode: ImportMode.BEST_EFFORT, validateOnly: true }),
+      ],
+      refused: [
+        ["CREDENTIAL_MISSING", () => nobody.users.importUsers(people)],
+        ["PERMISSION_DENIED", () => weak.users.importUsers(people)],
+        ["REQUEST_INVALID", () => admin.users.importUsers({ ...people, users: [] })],
       ],
     },
     "UserService.CreateUser": {

@@ -35,7 +35,7 @@ function countGuesses(core: Core): Core {
       verify: (text, stored) =>
         passwordHasher.verify(text, async () => {
           const hash = typeof stored === "function" ? await stored() : stored;
-          guesses += hash === undefined ? 0 : 1;
+          guesses += typeof hash === "string" ? 1 : 0;
           return hash;
         }),
     },

@@ -49,7 +49,7 @@ function countGuesses(passwordHasher: Core["passwordHasher"]): PasswordHasher {
     verify: (text, stored) =>
       passwordHasher.verify(text, async () => {
         const hash = typeof stored === "function" ? await stored() : stored;
-        guesses += hash === undefined ? 0 : 1;
+        guesses += typeof hash === "string" ? 1 : 0;
         return hash;
       }),
   };
@@ -378,4 +378,15 @@ test("passwords are compared in one place, behind the throttle", () => {
     /passwordHasher\.verify\(/.test(readFileSync(path, "utf8")),
   );
   assert.deepEqual(comparing, ["src/users/login.ts"]);
+});
+
+test("of two attempts at the same time, the one that began first and is counted last is not delayed for that", async () => {
+  const email = await add();
+  await fail(email, 1);
+  // The other one began a second later.
+  await pass("-1 second");
+  assert.equal(await enter(email), undefined);
+  await fail(email, FREE_FAILURES);
+  await pass("-1 second");
+  assert.equal(await enter(email), "LOGIN_FAILED");
 });

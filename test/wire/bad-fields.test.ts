@@ -60,6 +60,7 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "RevokeOwnApiKey apiKey": "API_KEY_INVALID",
   "ImportApiKeys keys.permissions": "PERMISSION_UNKNOWN",
   "ImportApiKeys keys.lookupPrefix": "KEY_LOOKUP_PREFIX_INVALID",
+  "ImportUsers users.passwordHash": "PASSWORD_HASH_INVALID",
   "CreateServiceKey permissions": "PERMISSION_UNKNOWN",
   "UpdateServiceKey permissions.values": "PERMISSION_UNKNOWN",
   "CreateRole permissions.values": "PERMISSION_UNKNOWN",
@@ -182,12 +183,17 @@ describe("a list is as long as its rule says, and says nothing twice where that 
     }
   }
 
-  test("ImportApiKeys: keys", async () => {
-    const rows = calls
-      .filter(({ method }) => method.name === "ImportApiKeys")
-      .flatMap((good) => rowsOf(good, ["keys"], invalid([[], null, Array(10_001).fill({})])));
-    await tryAll(rows);
-  });
+  for (const [name, list] of [
+    ["ImportApiKeys", "keys"],
+    ["ImportUsers", "users"],
+  ] as const) {
+    test(`${name}: ${list}`, async () => {
+      const rows = calls
+        .filter(({ method }) => method.name === name)
+        .flatMap((good) => rowsOf(good, [list], invalid([[], null, Array(10_001).fill({})])));
+      await tryAll(rows);
+    });
+  }
 });
 
 describe("over binary, where a message can say more than JSON", () => {

@@ -49,6 +49,7 @@ describe("an id", () => {
   const OF_THE_PLATFORM = [
     { method: "OrganizationService/UpdateOrganization" },
     { method: "UserService/ListMemberships" },
+    { method: "OrganizationService/DeleteOrganization", more: { name: "a name" } },
     { method: "ServiceKeyService/GetServiceKey" },
     { method: "ServiceKeyService/GetServiceKeyUsage" },
     { method: "ServiceKeyService/UpdateServiceKey", more: { neverExpires: true } },
@@ -287,6 +288,13 @@ describe("an id", () => {
         make: async () =>
           idOf((await organizations.createOrganization({ name: "In capitals" })).organization),
         change: (id) => organizations.updateOrganization({ id, suspended: true }),
+        tag: "org",
+      },
+      {
+        name: "DeleteOrganization",
+        make: async () =>
+          idOf((await organizations.createOrganization({ name: "To delete in capitals" })).organization),
+        change: (id) => organizations.deleteOrganization({ id, name: "To delete in capitals" }),
         tag: "org",
       },
       {

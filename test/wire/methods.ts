@@ -95,6 +95,9 @@ async function goodBodies(
   const { organization } = await service
     .client(OrganizationService, admin)
     .createOrganization({ name: "To update" });
+  const { organization: doomed } = await service
+    .client(OrganizationService, admin)
+    .createOrganization({ name: "To delete" });
 
   const person = await newUser();
   const forgetful = await newUser();
@@ -203,7 +206,8 @@ async function goodBodies(
     CreateOrganization: { name: "New", idempotencyKey },
     GetOrganization: { id: organizationId },
     ListOrganizations: firstPage,
-    UpdateOrganization: { id: idOf(organization), suspended: true },
+    UpdateOrganization: { id: idOf(organization), name: "Updated", suspended: true },
+    DeleteOrganization: { id: idOf(doomed), name: "To delete" },
     CreateUser: {
       organizationId,
       email: "new@acme.test",
@@ -222,6 +226,19 @@ async function goodBodies(
       displayName: "Newer",
     },
     RemoveMembership: { id: leaving.id, organizationId, newOwnerId: service.admin.id },
+    ImportUsers: {
+      users: [
+        {
+          email: `${randomUUID()}@old.test`,
+          displayName: "Imported",
+          organizationId,
+          role: "viewer",
+          passwordHash: "$2b$10$abcdefghijklmnopqrstuuKLCS/NWxE3yvC3pTvv7XxjqgwGjVI/C",
+        },
+      ],
+      mode: "IMPORT_MODE_ALL_OR_NOTHING",
+      validateOnly: false,
+    },
     ChangePassword: {
       email: forgetful.email,
       currentPassword: forgetful.password,

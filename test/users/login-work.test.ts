@@ -22,7 +22,7 @@ let asked: StoredHash[] = [];
 
 before(async () => {
   service = await startService();
-  const { storage, seal, passwordHasher } = service.core;
+  const { storage, keyHasher, passwordHasher } = service.core;
   parts = {
     storage,
     passwordHasher: {

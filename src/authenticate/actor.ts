@@ -11,7 +11,12 @@ export interface Actor {
 
 /** The actor, as the audit log names them. */
 export function authorOf({ decision }: Actor): Author {
-  return { type: decision.principal.type, id: decision.principal.id };
+  const { principal, owner } = decision;
+  return {
+    type: principal.type,
+    id: principal.id,
+    ...("userId" in owner && { personId: owner.userId }),
+  };
 }
 
 /** The condition that keeps a query within the actor's reach. */

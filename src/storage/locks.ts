@@ -7,5 +7,7 @@ export const LOCKS = {
   pepper: 0x4c61_7065,
   signingKey: 0x4c61_736b,
   bootstrap: 0x4c61_6273,
+  auditKey: 0x4c61_616b,
+  auditSeal: 0x4c61_6173,
   seedDevelopment: 0x4c61_6465,
 } as const;

@@ -8,6 +8,7 @@ import { KeysAndRoles } from "./migrations/0002-keys-and-roles.ts";
 import { ImportedKeys } from "./migrations/0003-imported-keys.ts";
 import { KeyUsage } from "./migrations/0004-key-usage.ts";
 import { LoginThrottle } from "./migrations/0005-login-throttle.ts";
+import { Audit } from "./migrations/0011-audit.ts";
 import { rootCause } from "./storage-error.ts";
 
 /** In their order. A released migration never changes, and each leaves the version before it working. */
@@ -17,6 +18,7 @@ const MIGRATIONS = [
   { name: "0003-imported-keys", class: ImportedKeys },
   { name: "0004-key-usage", class: KeyUsage },
   { name: "0005-login-throttle", class: LoginThrottle },
+  { name: "0011-audit", class: Audit },
 ];
 
 /** Where the ORM keeps the names of the migrations that were run. */

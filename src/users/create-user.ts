@@ -44,8 +44,13 @@ export async function createUser(storage: Storage, actor: Actor, asked: NewUser)
       const { userId, isNew } = await findOrInsertUser(em, email, asked.passwordHash);
       await insertMembership(em, { organizationId, userId }, role, asked.displayName, isNew);
       const user = await viewOf(em, await findMember(em, organizationId, userId));
-      const detail = { after: { email, displayName: asked.displayName, role: role.name } };
-      const event = { organizationId, action: "user.create", targetId: userId, detail };
+      const event = {
+        organizationId,
+        action: "user.create",
+        targetId: userId,
+        detail: { after: { role: role.name } },
+        personal: { userId, data: { after: { email, displayName: asked.displayName } } },
+      };
       return { result: user, event, tags: [`user:${userId}`] };
     });
   } catch (error) {

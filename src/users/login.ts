@@ -1,4 +1,4 @@
-import { AuthError } from "../errors.ts";
+import { AuthError, type RefusedSubject } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { canonical } from "./canonical.ts";
 import type { Admission, LoginSubject, LoginThrottle } from "./login-throttle.ts";
@@ -104,7 +104,18 @@ async function attempt(
   const succeeded = right && user !== undefined && !user.password_expired && memberships.length > 0;
   await loginThrottle.settle(subject, admission, succeeded);
   if (!succeeded) {
-    throw new AuthError("LOGIN_FAILED");
+    const error = new AuthError("LOGIN_FAILED");
+    error.subject = user && refusedUser(rows);
+    throw error;
   }
   return { userId: user.id, email: user.email, passwordHash: user.password_hash, memberships };
+}
+
+/** Whose login it was, for the record of the one organization that they belong to, or else the platform's. */
+function refusedUser(rows: readonly LoginRow[]): RefusedSubject {
+  const [user, ...others] = rows;
+  return {
+    principal: user && { type: "user", id: user.id },
+    organizationId: others.length === 0 ? (user?.organization_id ?? undefined) : undefined,
+  };
 }

@@ -72,7 +72,12 @@ export async function removeMembership(
       organizationId,
       action: "user.remove",
       targetId: userId,
-      detail: { before: { role, disabled }, ...(newOwnerId !== "" && { newOwnerId }), ...keys },
+      detail: {
+        before: { role, disabled },
+        after: { removed: true },
+        ...(newOwnerId !== "" && { newOwnerId }),
+        ...keys,
+      },
     };
     const tags = [...handedOver, ...revoked, ...rotated].map((id) => `key:${id}` as const);
     return { result: { handedOver, revoked, known }, event, tags: [`user:${userId}`, ...tags, ...ended] };

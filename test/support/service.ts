@@ -23,6 +23,8 @@ import type { DatabaseConnection } from "../../src/storage/database-connection.t
 import { makeAdministrator } from "../../src/users/make-administrator.ts";
 import { createDatabase } from "./cluster.ts";
 
+const NEVER = 2 ** 31 - 1;
+
 export const ISSUER = "https://latchkey.test";
 
 /** A service that runs in this process on a port and a database of its own, with one of each credential. */
@@ -72,6 +74,8 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       apiKeyOldPrefixes: [],
       loginSourceLimit: 1000,
       corsOrigins: [],
+      // What is not asked for does not come between: a test that wants it says how long it takes.
+      auditTimes: { sealMillis: NEVER, refusalMillis: NEVER },
       ...settings,
     },
     log,

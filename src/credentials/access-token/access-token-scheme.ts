@@ -17,6 +17,11 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
       }
       trace.check("token", () => "its form, its signature, its claims and its session");
       const session = await readToken(parts, text, audience === "" ? parts.defaultAudience : audience);
+      trace.names({
+        principal: { type: "user", id: session.user.id },
+        organizationId: session.organization.id,
+        credentialId: session.id,
+      });
       requireCallersOwn(session.organization, context);
       return identityOf(session, trace);
     },

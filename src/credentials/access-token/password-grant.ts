@@ -61,7 +61,8 @@ export async function grantByPassword(
       createTime: new Date(seconds * 1000),
       expireTime: new Date((seconds + LIFETIME_SECONDS) * 1000),
     });
-    const event = { organizationId, action: "session.create", targetId: created.id, detail: { userId } };
+    const detail = { after: { userId, expireTime: created.expireTime } };
+    const event = { organizationId, action: "session.create", targetId: created.id, detail };
     // Nothing that is cached depends on a session that is new.
     return { result: created, event, tags: [] };
   });

@@ -33,7 +33,8 @@ export async function revokeToken(
       return { result: undefined, unchanged: true };
     }
     const organizationId = session.organization.id;
-    const event = { organizationId, action: "session.revoke", targetId: session.id, detail: {} };
+    const detail = { before: { revoked: false }, after: { revoked: true, userId: session.user.id } };
+    const event = { organizationId, action: "session.revoke", targetId: session.id, detail };
     return { result: undefined, event, tags: [`session:${session.id}`] };
   });
 }

@@ -97,6 +97,7 @@ export async function importApiKeys(
       action: "api_key.import",
       targetId: organizationId,
       detail: {
+        after: { keys: ids.length },
         owner,
         format,
         algorithm: hashing.algorithm,

@@ -19,7 +19,7 @@ interface DueChain {
 
 const DUE = `
   select due.chain, now() as now, head.sequence::text as sequence, encode(head.hash, 'hex') as hash,
-    last.jws as last_jws, encode(then.hash, 'hex') as last_hash
+    last.jws as last_jws, encode(signed.hash, 'hex') as last_hash
   from (select chain from audit_due_checkpoints where due_time <= now() order by due_time limit ${MOST_AT_ONCE})
     as due
   cross join lateral (
@@ -28,7 +28,7 @@ const DUE = `
   left join lateral (
     select sequence, jws from audit_checkpoints c where c.chain = due.chain order by sequence desc limit 1
   ) as last on true
-  left join audit_seals as then on then.chain = due.chain and then.sequence = last.sequence`;
+  left join audit_seals as signed on signed.chain = due.chain and signed.sequence = last.sequence`;
 
 /**
  * Signs the chains whose time has come, within a transaction that nobody else seals in. A chain that contradicts what

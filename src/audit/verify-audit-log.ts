@@ -234,7 +234,9 @@ async function personalFaults(
   );
   const of = Map.groupBy(rows, ({ event_id }) => event_id);
   const isWrong = ({ salt, user_id, data, digest }: PersonalRow) =>
-    salt !== null && data !== null && digestOfPersonal(Buffer.from(salt, "hex"), user_id, data) !== digest;
+    salt === null || data === null
+      ? salt !== data
+      : digestOfPersonal(Buffer.from(salt, "hex"), user_id, data) !== digest;
   return new Set(
     events
       .filter(({ id, personal_digest }) => {

@@ -217,5 +217,19 @@ async function goodBodies(
     CancelServiceKeyRotation: { id: await rotatedServiceKey() },
     FinishServiceKeyRotation: { id: await rotatedServiceKey() },
     GetServiceKeyUsage: { id: serviceKeyId, days: 7 },
+    ListAuditEvents: [
+      {
+        organizationId,
+        ...firstPage,
+        startTime: "2020-01-01T00:00:00Z",
+        endTime: expireTime,
+        actorId: service.admin.id,
+        actionPrefix: "api_key.",
+        targetId: apiKeyId,
+      },
+      { record: "platform" },
+    ],
+    VerifyAuditLog: [{ organizationId, pageToken: "", checkpoint: "a.b.c" }, { record: "platform" }],
+    ListAuditCheckpoints: [{ organizationId, ...firstPage }, { record: "platform" }],
   };
 }

@@ -1,5 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import { loadAuditKeys } from "./audit/audit-keys.ts";
+import { AuditSealer } from "./audit/audit-sealer.ts";
+import { RefusalRecorder } from "./audit/refusal-recorder.ts";
+import type { CheckpointPace } from "./audit/seal-events.ts";
 import { createAuthenticate, createExplain } from "./authenticate/authenticate.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
 import { createOnce } from "./changes/once.ts";
@@ -65,6 +69,14 @@ export interface AppSettings {
   readonly corsOrigins: readonly string[];
   /** Undefined: the port speaks plaintext. */
   readonly tls?: Tls | undefined;
+  /** How long the audit record takes. Undefined: as long as it is meant to. */
+  readonly auditTimes?: {
+    /** How often it is looked whether events wait for their seals. */
+    readonly sealMillis?: number;
+    /** How long refusals wait to be written down. */
+    readonly refusalMillis?: number;
+    readonly checkpoints?: CheckpointPace;
+  };
 }
 
 /** A service that is built, and listens when it is told to. */
@@ -123,6 +135,17 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const { loginSourceLimit: sourceLimit } = settings;
   const throttleKey = keyHasher.deriveKey("login throttle");
   const loginThrottle = createLoginThrottle({ storage, key: throttleKey, sourceLimit });
+  const { auditTimes } = settings;
+  const auditKeys = await loadAuditKeys(storage, seal);
+  const refusals = new RefusalRecorder({ storage, log, flushMillis: auditTimes?.refusalMillis });
+  const auditSealer = new AuditSealer({
+    storage,
+    keys: auditKeys,
+    issuer,
+    log,
+    sealMillis: auditTimes?.sealMillis,
+    pace: auditTimes?.checkpoints,
+  });
   const usageMeter = new UsageRecorder({ storage, log });
   const rateLimiter = new SharedRateLimiter({ storage, log });
   const health = new HealthStatus();
@@ -142,6 +165,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     once: createOnce(storage, seal, keyHasher.deriveKey("idempotent requests")),
     pager: createPager(keyHasher.deriveKey("page tokens")),
     seal,
+    auditKeys,
+    refusals,
     keyHasher,
     foreignTexts,
     importedKeys,
@@ -170,6 +195,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     async listen(address) {
       await rateLimiter.start();
       signingKeys.start();
+      auditSealer.start();
       const port = await listenOnePort({
         ...address,
         handler,
@@ -195,7 +221,13 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
         () => {},
       );
       await Promise.race([
-        Promise.all([usageMeter.close(), rateLimiter.close(), importedKeys.close()]),
+        Promise.all([
+          usageMeter.close(),
+          rateLimiter.close(),
+          importedKeys.close(),
+          refusals.close(),
+          auditSealer.close(),
+        ]),
         late,
       ]);
       timer.abort();

@@ -1,4 +1,3 @@
-import { AuditEvent } from "./audit/audit-event-entity.ts";
 import { Session } from "./credentials/access-token/session-entity.ts";
 import { ApiKey, ApiKeySlot } from "./credentials/api-key/api-key-entity.ts";
 import { Pepper } from "./credentials/pepper-entity.ts";
@@ -14,7 +13,6 @@ import { User } from "./users/user-entity.ts";
 export const entities = [
   ApiKey,
   ApiKeySlot,
-  AuditEvent,
   Membership,
   Organization,
   Pepper,

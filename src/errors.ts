@@ -517,6 +517,16 @@ export interface AuthErrorOptions {
   readonly cause?: unknown;
 }
 
+/** Whose credential was refused, as far as it is known. For the record: no caller is told. */
+export interface RefusedSubject {
+  readonly principal?: { readonly type: "user" | "api_key" | "service"; readonly id: string } | undefined;
+  readonly organizationId?: string | undefined;
+  /** Of the key or the session. */
+  readonly credentialId?: string | undefined;
+  /** The address that the question gave for the client. */
+  readonly clientAddress?: string | undefined;
+}
+
 /** A refusal or a fault, with what the caller is told apart from what is logged. */
 export class AuthError extends Error {
   override readonly name = "AuthError";
@@ -524,6 +534,8 @@ export class AuthError extends Error {
   readonly metadata: Readonly<Record<string, string>>;
   readonly organizations: readonly NamedOrganization[];
   readonly retryAfterMillis: number | undefined;
+  /** Whoever refuses sets it, or whoever knows more on the way out. */
+  subject: RefusedSubject | undefined;
 
   constructor(reason: Reason, options: AuthErrorOptions = {}) {
     super(options.message ?? REASONS[reason].message, { cause: options.cause });

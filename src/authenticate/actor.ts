@@ -13,11 +13,12 @@ export interface Actor {
 
 /** The actor, as the audit log names them: whoever acts, and for whom. */
 export function authorOf({ decision }: Actor): Author {
-  const { principal } = decision;
+  const { principal, owner } = decision;
   const delegate = delegateOf(decision);
+  const person = "userId" in owner && { personId: owner.userId };
   return delegate === undefined
-    ? { type: principal.type, id: principal.id }
-    : { type: delegate.type, id: delegate.id, onBehalfOf: principal.id };
+    ? { type: principal.type, id: principal.id, ...person }
+    : { type: delegate.type, id: delegate.id, onBehalfOf: principal.id, ...person };
 }
 
 /** The condition that keeps a query within the actor's reach. */

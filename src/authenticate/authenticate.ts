@@ -1,7 +1,7 @@
 import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
 import type { Scheme, SchemeContext } from "../credentials/scheme.ts";
-import { AuthError } from "../errors.ts";
+import { AuthError, type RefusedSubject } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
@@ -68,7 +68,9 @@ export function createAuthenticate({ schemes, usageMeter, rateLimiter }: Decisio
       count(true);
       return decision;
     } catch (thrown) {
-      throw asAuthError(thrown);
+      const error = asAuthError(thrown);
+      error.subject ??= { ...trace.subject, clientAddress: question.clientAddress };
+      throw error;
     }
   };
 }
@@ -84,6 +86,7 @@ export function createExplain(schemes: readonly Scheme[]): Explain {
       if (error.reason === "UNAVAILABLE") {
         throw error;
       }
+      error.subject ??= { ...trace.subject, clientAddress: question.clientAddress };
       return { outcome: error, steps };
     }
   };
@@ -108,10 +111,17 @@ async function decide(schemes: readonly Scheme[], question: Question, trace: Tra
     audience: question.audience,
     trace,
   });
+  trace.names(subjectOf(identity));
   requireOrganization(identity, organizationId, trace);
   requireAddress(identity.allowedCidrs, question.clientAddress, trace);
   requirePermissions(identity, question, trace);
   return { ...identity, stripHeaders: headers.strip };
+}
+
+/** Whom a decision is about, for the record of a refusal. */
+export function subjectOf({ principal, organization, credential }: Identity): RefusedSubject {
+  const { type, id } = principal;
+  return { principal: { type, id }, organizationId: organization?.id, credentialId: credential.id };
 }
 
 /** The organization that is asked about: the same, whoever names it. Empty: none is named. */

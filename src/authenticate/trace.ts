@@ -1,3 +1,5 @@
+import type { RefusedSubject } from "../errors.ts";
+
 /** A secret of a key that whoever asks has proved to hold. */
 export interface HeldSecret {
   readonly type: "api_key" | "service_key";
@@ -19,6 +21,8 @@ export interface Trace {
   check(step: string, detail: () => string): void;
   /** Says that the secret of a key was presented, whatever else becomes of the decision. */
   holds(secret: HeldSecret): void;
+  /** Says whom the credential stands for, once that is proved: for the record, where it is refused all the same. */
+  names(subject: RefusedSubject): void;
 }
 
 /** One thing that a decision depends on. */
@@ -31,6 +35,7 @@ export interface Step {
 export class DecisionTrace implements Trace {
   readonly steps: Step[] | undefined;
   secret: HeldSecret | undefined;
+  subject: RefusedSubject | undefined;
 
   /** @param keepsSteps the steps are for people: to make an answer of them is more work than to decide. */
   constructor(keepsSteps: boolean) {
@@ -43,5 +48,9 @@ export class DecisionTrace implements Trace {
 
   holds(secret: HeldSecret): void {
     this.secret = secret;
+  }
+
+  names(subject: RefusedSubject): void {
+    this.subject = subject;
   }
 }

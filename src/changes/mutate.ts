@@ -1,32 +1,21 @@
 import { TransactionPropagation } from "@mikro-orm/core";
 import type { EntityManager } from "@mikro-orm/postgresql";
-import { v7 as uuidv7 } from "uuid";
-import { AuditEvent } from "../audit/audit-event-entity.ts";
+import { type Author, type Event, eventRows, insertEvents } from "../audit/audit-event.ts";
 import type { Storage } from "../storage/open-storage.ts";
+import { callOrigin } from "./call-origin.ts";
 
-/** Who makes a change, for the record. */
-export interface Author {
-  readonly type: "user" | "api_key" | "service" | "operator";
-  readonly id: string;
-  /** The user on whose behalf a service does it. */
-  readonly onBehalfOf?: string;
-}
+export type { Author, Event, PersonalData } from "../audit/audit-event.ts";
 
 /** What a mutation did: its result, and the records that go into the same transaction. */
 export type Mutation<Result> =
-  | { readonly result: Result; readonly event: Event; readonly tags: readonly Tag[] }
+  | {
+      readonly result: Result;
+      /** Several, where it concerns the records of several organizations. */
+      readonly event: Event | readonly Event[];
+      readonly tags: readonly Tag[];
+    }
   /** Things were already as asked. */
   | { readonly result: Result; readonly unchanged: true };
-
-export interface Event {
-  /** The organization whose record it belongs to. Undefined: the platform's. */
-  readonly organizationId?: string | undefined;
-  /** What was done, such as `api_key.create`. */
-  readonly action: string;
-  readonly targetId: string;
-  /** The state before and after, without any secret. */
-  readonly detail: Record<string, unknown>;
-}
 
 /** What a cached answer may depend on. */
 export type Tag =
@@ -41,6 +30,8 @@ export type Tag =
   /** How the keys of other systems look. */
   | "key_formats";
 
+const INSERT_EVENTS = insertEvents("?", "?");
+
 /** Makes one change, its audit event and its change row in one transaction: all of them or none. */
 export async function mutate<Result>(
   storage: Storage,
@@ -51,16 +42,10 @@ export async function mutate<Result>(
     const mutation = await work(em);
     if (!("unchanged" in mutation)) {
       const { event, tags } = mutation;
-      em.create(AuditEvent, {
-        id: uuidv7(),
-        organizationId: event.organizationId ?? null,
-        actorType: author.type,
-        actorId: author.id,
-        action: event.action,
-        targetId: event.targetId,
-        detail: { ...event.detail, ...(author.onBehalfOf && { onBehalfOf: author.onBehalfOf }) },
-      });
       await em.flush();
+      const events: readonly Event[] = Array.isArray(event) ? event : [event as Event];
+      const authored = events.map((each) => ({ author, event: each }));
+      await em.execute(INSERT_EVENTS, [...eventRows(authored, callOrigin())]);
       if (tags.length > 0) {
         const list = JSON.stringify(tags);
         await em.execute("insert into changes (tags) select array(select jsonb_array_elements_text(?))", [

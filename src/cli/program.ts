@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   session: async () => (await import("./session-command.ts")).sessionCommand(),
   user: async () => (await import("./user-command.ts")).userCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
+  audit: async () => (await import("./audit-command.ts")).auditCommand(),
 };
 
 /** The command line; with the name of one command, that one alone. */

@@ -64,14 +64,26 @@ export async function seedDevelopment(
     if (isSeeded) {
       return { result, unchanged: true };
     }
-    const tags = await insert(em, core, credentials);
+    const { userId, tags } = await insert(em, core, credentials);
     const { organizationId, email } = credentials;
-    const event = { organizationId, action: "development.seed", targetId: organizationId, detail: { email } };
+    const event = {
+      organizationId,
+      action: "development.seed",
+      targetId: organizationId,
+      detail: {
+        after: { administrators: [userId], keys: [apiKey.displayPrefix, internalKey.displayPrefix] },
+      },
+      personal: { userId, data: { after: { email } } },
+    };
     return { result, event, tags };
   });
 }
 
-async function insert(em: EntityManager, core: Core, credentials: DevCredentials): Promise<readonly Tag[]> {
+async function insert(
+  em: EntityManager,
+  core: Core,
+  credentials: DevCredentials,
+): Promise<{ userId: string; tags: readonly Tag[] }> {
   const { keyHasher, passwordHasher } = core;
   const { organizationId, email } = credentials;
   requireStrength(core, credentials);
@@ -100,7 +112,7 @@ async function insert(em: EntityManager, core: Core, credentials: DevCredentials
     owner: { userId },
   });
   const tags: readonly Tag[] = [`org:${organizationId}`, `user:${userId}`];
-  return lost === null ? tags : [...tags, `key:${lost.id}`];
+  return { userId, tags: lost === null ? tags : [...tags, `key:${lost.id}`] };
 }
 
 function requireStrength(core: Core, { email, password }: DevCredentials): void {

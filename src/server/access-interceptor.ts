@@ -2,7 +2,7 @@ import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
-import type { Authenticate } from "../authenticate/authenticate.ts";
+import { type Authenticate, subjectOf as subjectOfDecision } from "../authenticate/authenticate.ts";
 import { authorize, type Subject } from "../authenticate/authorize.ts";
 import type { Decision } from "../authenticate/decision.ts";
 import { AuthError } from "../errors.ts";
@@ -68,13 +68,28 @@ async function admit(
   if (rule.caller) {
     return await admitCaller(parts, rule, values);
   }
-  const actor = authorize(rule.permission, await decisionOf(parts, values), subject);
-  const { organizationId, decision } = actor;
-  const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
-  if (isForeign && !(await parts.organizationExists(organizationId))) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
+  const decision = await decisionOf(parts, values);
+  return await recordedAs(decision, async () => {
+    const actor = authorize(rule.permission, decision, subject);
+    const { organizationId } = actor;
+    const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
+    if (isForeign && !(await parts.organizationExists(organizationId))) {
+      throw new AuthError("ORGANIZATION_UNKNOWN");
+    }
+    return actor;
+  });
+}
+
+/** What is refused to somebody who is known is recorded as theirs. */
+async function recordedAs<Result>(decision: Decision, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof AuthError) {
+      error.subject ??= subjectOfDecision(decision);
+    }
+    throw error;
   }
-  return actor;
 }
 
 /** A caller's own faults are told apart from those of the credential that they ask about. */
@@ -85,16 +100,19 @@ async function admitCaller(
 ): Promise<Actor> {
   try {
     // What the message names is about its subject, not about the caller.
-    return authorize(rule.permission, await decisionOf(parts, values), NOBODY);
+    const decision = await decisionOf(parts, values);
+    return await recordedAs(decision, async () => authorize(rule.permission, decision, NOBODY));
   } catch (error) {
     if (!(error instanceof AuthError) || error.reason === "UNAVAILABLE") {
       throw error;
     }
     const { reason, retryAfterMillis } = error;
-    throw new AuthError("CALLER_REJECTED", {
+    const rejected = new AuthError("CALLER_REJECTED", {
       metadata: { caller_reason: reason },
       ...(retryAfterMillis !== undefined && { retryAfterMillis }),
     });
+    rejected.subject = error.subject;
+    throw rejected;
   }
 }
 

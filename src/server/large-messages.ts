@@ -1,9 +1,11 @@
 import type { DescMethodUnary } from "@bufbuild/protobuf";
 import type { ConnectRouter, HandlerContext, MethodImpl, StreamRequest } from "@connectrpc/connect";
 import type { Logger } from "pino";
+import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
 import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthError } from "../errors.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
+import { createAuditInterceptor } from "./audit-interceptor.ts";
 import { createCallLogInterceptor } from "./call-log-interceptor.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
 import { wireCallKey } from "./wire-call.ts";
@@ -23,7 +25,11 @@ export type ServeLarge = <Method extends DescMethodUnary>(
  * the credential is looked at before the message is read; the call's own rule is enforced after it, as always.
  */
 export function createServeLarge(
-  parts: AccessParts & { readonly explain: Explain; readonly log: Logger },
+  parts: AccessParts & {
+    readonly explain: Explain;
+    readonly refusals: Pick<RefusalRecorder, "note">;
+    readonly log: Logger;
+  },
 ): ServeLarge {
   const admit = createAccessInterceptor({
     ...parts,
@@ -38,6 +44,7 @@ export function createServeLarge(
   });
   const log = createCallLogInterceptor(parts.log);
   const translate = createErrorInterceptor();
+  const audit = createAuditInterceptor(parts.refusals);
 
   async function gate(context: HandlerContext): Promise<void> {
     const request = withoutMessage(context);
@@ -45,7 +52,7 @@ export function createServeLarge(
       await admit(async () => ({ ...request, trailer: new Headers() }))(request);
     } catch (thrown) {
       // As every other refusal is told and logged.
-      await log(translate(() => Promise.reject(thrown)))(request);
+      await log(translate(audit(() => Promise.reject(thrown))))(request);
     }
     // What the gate refuses is answered by Connect; from here on, the transport has its say.
     const call = context.values.get(wireCallKey);

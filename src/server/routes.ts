@@ -2,6 +2,9 @@ import { createValidator } from "@bufbuild/protovalidate";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import type { Logger } from "pino";
+import type { AuditKeys } from "../audit/audit-keys.ts";
+import { AuditServiceImpl } from "../audit/audit-service.ts";
+import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
 import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
 import { createIdempotently } from "../changes/idempotent-service.ts";
@@ -17,6 +20,7 @@ import type { SigningAlgorithm } from "../credentials/signing-key/new-signing-ke
 import { SigningKeyServiceImpl } from "../credentials/signing-key/signing-key-service.ts";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
 import { ApiKeyService } from "../gen/latchkey/v1/api_key_pb.ts";
+import { AuditService } from "../gen/latchkey/v1/audit_pb.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";
 import { OrganizationService } from "../gen/latchkey/v1/organization_pb.ts";
 import { file_latchkey_v1_reason } from "../gen/latchkey/v1/reason_pb.ts";
@@ -34,6 +38,7 @@ import type { Seal } from "../storage/seal.ts";
 import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
+import { createAuditInterceptor } from "./audit-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
@@ -58,6 +63,7 @@ export const SERVICES = [
   RoleService,
   ServiceKeyService,
   SigningKeyService,
+  AuditService,
 ];
 
 export interface RouteParts
@@ -68,6 +74,8 @@ export interface RouteParts
   readonly once: Once;
   readonly pager: Pager;
   readonly seal: Seal;
+  readonly auditKeys: AuditKeys;
+  readonly refusals: Pick<RefusalRecorder, "note">;
   readonly keyHasher: KeyHasher;
   readonly foreignTexts: ForeignTexts;
   readonly importedKeys: ImportedKeys;
@@ -112,6 +120,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     router.service(RoleService, new RoleServiceImpl(shared));
     router.service(ServiceKeyService, new ServiceKeyServiceImpl(shared));
     router.service(SigningKeyService, new SigningKeyServiceImpl(shared));
+    router.service(AuditService, new AuditServiceImpl(shared));
     healthRoutes(parts.health)(router);
     // Last: it tells of everything that is served, and of what errors carry.
     const served = router.handlers.map(({ service }) => service);
@@ -125,6 +134,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     interceptors: [
       createCallLogInterceptor(parts.log),
       createErrorInterceptor(),
+      createAuditInterceptor(parts.refusals),
       createCancellationInterceptor(parts.shutdownSignal),
       createCanonicalIdsInterceptor(),
       createAccessInterceptor(parts),

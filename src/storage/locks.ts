@@ -8,5 +8,7 @@ export const LOCKS = {
   signingKey: 0x4c61_736b,
   bootstrap: 0x4c61_6273,
   accounts: 0x4c61_6163,
+  auditKey: 0x4c61_616b,
+  auditSeal: 0x4c61_6173,
   seedDevelopment: 0x4c61_6465,
 } as const;

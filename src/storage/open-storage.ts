@@ -47,11 +47,23 @@ export interface Storage {
     sql: string,
     values: readonly unknown[],
   ): Promise<Row | undefined>;
+  /**
+   * A transaction of the same kind, of several statements. It is begun anew by whoever comes next where it fails.
+   *
+   * @param work is given what runs a statement, for its rows.
+   */
+  inBackgroundTransaction<Result>(work: (run: RunStatement) => Promise<Result>): Promise<Result>;
   /** Rejects unless the database answers, to verification and to management. */
   ping(): Promise<void>;
   /** Resolves within a second, also where the server has stopped answering. */
   close(): Promise<void>;
 }
+
+/** Runs one statement of a transaction. */
+export type RunStatement = <Row extends QueryResultRow>(
+  sql: string,
+  values?: readonly unknown[],
+) => Promise<Row[]>;
 
 export interface StorageOptions {
   readonly connection: DatabaseConnection;
@@ -101,6 +113,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       connectionTimeoutMillis: CONNECT_MILLIS,
       statement_timeout: millis,
       query_timeout: millis + GRACE_MILLIS,
+      idle_in_transaction_session_timeout: millis,
     });
   const pool = poolOf("verify", VERIFY_CONNECTIONS, VERIFY_MILLIS);
   const background = poolOf("background", BACKGROUND_CONNECTIONS, BACKGROUND_MILLIS);
@@ -117,6 +130,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     fork: () => orm.em.fork(),
     verify: (name, text, values) => firstRow(pool, { name, text, values }),
     inBackground: (name, text, values) => outsideOfCalls(firstRow<never>, background, { name, text, values }),
+    inBackgroundTransaction: (work) => outsideOfCalls(transact, background, work) as never,
     async ping() {
       await Promise.all([pool.query("select 1"), orm.em.fork().execute("select 1")]);
     },
@@ -143,6 +157,25 @@ async function firstRow<Row extends QueryResultRow>(
     throwIfGivenUp();
     const result = await client.query<Row>({ ...statement, values: [...values] });
     return result.rows[0];
+  } finally {
+    client.release();
+  }
+}
+
+async function transact<Result>(pool: Pool, work: (run: RunStatement) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect();
+  try {
+    await client.query("begin");
+    const result = await work(
+      async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
+        return (await client.query<Row>(sql, values && [...values])).rows;
+      },
+    );
+    await client.query("commit");
+    return result;
+  } catch (error) {
+    await client.query("rollback").catch(() => {});
+    throw error;
   } finally {
     client.release();
   }

@@ -31,6 +31,20 @@ export interface Pager {
     request: PageRequest,
     read: (after: string | undefined, limit: number) => Promise<readonly Row[]>,
   ): Promise<Page<Row>>;
+  /**
+   * The same for a list that is looked through, of which a page may be short though there is another.
+   *
+   * @param read what was found after an id, and the id after which to go on. Undefined: there is nothing more.
+   * @throws AuthError PAGE_TOKEN_INVALID
+   */
+  scan<Row>(
+    list: string,
+    request: PageRequest,
+    read: (
+      after: string | undefined,
+      size: number,
+    ) => Promise<{ readonly rows: readonly Row[]; readonly next: string | undefined }>,
+  ): Promise<Page<Row>>;
 }
 
 export function createPager(key: Uint8Array): Pager {
@@ -55,10 +69,18 @@ export function createPager(key: Uint8Array): Pager {
     return stringifyUuid(id);
   };
 
+  const sizeOf = ({ pageSize }: PageRequest) => (pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize);
+  const startOf = (list: string, { pageToken }: PageRequest) =>
+    pageToken === "" ? undefined : readToken(list, pageToken);
+
   return {
+    async scan(list, request, read) {
+      const { rows, next } = await read(startOf(list, request), sizeOf(request));
+      return { rows, nextPageToken: next === undefined ? "" : writeToken(list, next) };
+    },
     async page(list, request, read) {
-      const size = request.pageSize === 0 ? DEFAULT_PAGE_SIZE : request.pageSize;
-      const after = request.pageToken === "" ? undefined : readToken(list, request.pageToken);
+      const size = sizeOf(request);
+      const after = startOf(list, request);
       // One more than asked for tells whether there is another page.
       const rows = await read(after, size + 1);
       const page = rows.slice(0, size);

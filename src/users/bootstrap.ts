@@ -77,7 +77,11 @@ export async function bootstrap(
         organizationId,
         action: "administrator.bootstrap",
         targetId: userId,
-        detail: { email, ...(replaced.length > 0 && { replaced }) },
+        detail: {
+          before: { administrators: replaced },
+          after: { administrators: [userId], passwordExpireTime: expireTime },
+        },
+        personal: { userId, data: { after: { email } } },
       },
       tags: [`org:${organizationId}`, ...[userId, ...replaced].map(userTag)],
     };

@@ -56,7 +56,8 @@ export async function changePassword(
     if (!asked.keepSessions) {
       await endSessions(em, undefined, userId);
     }
-    const detail = asked.keepSessions ? { keptSessions: true } : {};
+    // Of a password nothing is recorded but that it is another one now.
+    const detail = { before: {}, after: { keptSessions: asked.keepSessions } };
     const event = { action: "user.change_password", targetId: userId, detail };
     return { result: undefined, event, tags: [`user:${userId}`] };
   });

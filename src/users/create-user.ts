@@ -60,8 +60,13 @@ export async function createUser(
       const userId = await findOrInsertUser(em, { email, organizationId, passwordHash: asked.passwordHash });
       await insertMembership(em, { organizationId, userId }, role, asked.displayName, invitation);
       const user = await viewOf(em, await findMember(em, organizationId, userId));
-      const detail = { after: { email, displayName: asked.displayName, role: role.name } };
-      const event = { organizationId, action: "user.create", targetId: userId, detail };
+      const event = {
+        organizationId,
+        action: "user.create",
+        targetId: userId,
+        detail: { after: { role: role.name } },
+        personal: { userId, data: { after: { email, displayName: asked.displayName } } },
+      };
       return { result: { user, invitation: invitation.text }, event, tags: [`user:${userId}`] };
     });
   } catch (error) {

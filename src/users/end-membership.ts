@@ -66,7 +66,12 @@ export async function endMembership(
     handedOver,
     revoked,
     known,
-    detail: { before: { role, disabled }, ...(newOwnerId !== "" && { newOwnerId }), ...keys },
+    detail: {
+      before: { role, disabled },
+      after: { removed: true },
+      ...(newOwnerId !== "" && { newOwnerId }),
+      ...keys,
+    },
     tags: [`user:${userId}`, ...tags, ...ended],
   };
 }

@@ -1,4 +1,4 @@
-import { AuthError } from "../errors.ts";
+import { AuthError, type RefusedSubject } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import { type Account, type AccountMembership, readAccount } from "./account.ts";
 import { canonical } from "./canonical.ts";
@@ -118,7 +118,9 @@ async function attempt(
   const holds = admission.counter !== undefined && known !== undefined && proof.holds(known, right);
   await loginThrottle.settle(subject, admission, holds);
   if (!holds) {
-    throw new AuthError("LOGIN_FAILED");
+    const error = new AuthError("LOGIN_FAILED");
+    error.subject = known && refusedUser(known);
+    throw error;
   }
   return known;
 }
@@ -126,4 +128,13 @@ async function attempt(
 /** Somewhere among the ids of users, which are random: what it is told from nobody knows. */
 function decoyOf({ account }: LoginSubject): string {
   return account.toString("hex", 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+/** Whose login it was, for the record of the one organization that they belong to, or else the platform's. */
+function refusedUser({ userId, active, pending }: Account): RefusedSubject {
+  const [membership, ...others] = [...active, ...pending];
+  return {
+    principal: { type: "user", id: userId },
+    organizationId: others.length === 0 ? membership?.organizationId : undefined,
+  };
 }

@@ -270,6 +270,18 @@ ListSigningKeys                          -       perm    perm   perm    perm    
 RotateSigningKey                         -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok      ok       ok       perm         perm
 RevokeSigningKey id=known                -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok      ok       ok       perm         perm
 RevokeSigningKey id=missing              -       perm    perm   perm    perm    perm    perm   perm   perm   none      none    none     none     perm         perm
+ListAuditEvents                          -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListAuditEvents org=acme                 -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListAuditEvents org=globex               -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListAuditEvents org=missing              -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+VerifyAuditLog                           -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+VerifyAuditLog org=acme                  -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+VerifyAuditLog org=globex                -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+VerifyAuditLog org=missing               -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+ListAuditCheckpoints                     -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
+ListAuditCheckpoints org=acme            -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
+ListAuditCheckpoints org=globex          -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
+ListAuditCheckpoints org=missing         -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
 Check                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 List                                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 Watch                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok

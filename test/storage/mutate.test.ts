@@ -163,6 +163,11 @@ test("the audit event says who did what to whom, when by the database's clock", 
     { ...row, id: undefined, occur_time: undefined },
     {
       id: undefined,
+      chain: service.organizationId,
+      on_behalf_of: null,
+      // Nobody's call, and about nobody.
+      request_id: "",
+      personal_digest: null,
       occur_time: undefined,
       organization_id: service.organizationId,
       actor_type: "operator",

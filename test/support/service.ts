@@ -23,6 +23,8 @@ import type { DatabaseConnection } from "../../src/storage/database-connection.t
 import { makeAdministrator } from "../../src/users/make-administrator.ts";
 import { createDatabase } from "./cluster.ts";
 
+const NEVER = 2 ** 31 - 1;
+
 export const ISSUER = "https://latchkey.test";
 
 /** A service that runs in this process on a port and a database of its own, with one of each credential. */
@@ -48,6 +50,8 @@ export interface TestService {
 }
 
 export interface TestServiceOptions extends Partial<AppSettings> {
+  /** A database that is migrated, and how to connect to it; else one is made. */
+  readonly connection?: DatabaseConnection;
   /** Another replica on the same database. */
   readonly beside?: TestService;
   /** By default one of its own, or that of the replica beside. */
@@ -58,8 +62,14 @@ export interface TestServiceOptions extends Partial<AppSettings> {
 }
 
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { beside, previousEncryptionKey, wrapCore = (core: Core) => core, ...given } = options;
-  const connection = beside?.connection ?? (await createDatabase());
+  const {
+    beside,
+    connection: known,
+    previousEncryptionKey,
+    wrapCore = (core: Core) => core,
+    ...given
+  } = options;
+  const connection = beside?.connection ?? known ?? (await createDatabase());
   const { encryptionKey = beside?.encryptionKey ?? randomBytes(32), ...settings } = given;
   const logged: string[] = [];
   const log = createLog("trace", { write: (line: string) => logged.push(line) });
@@ -80,6 +90,8 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       signingAlgorithm: "ES256",
       signingKeyDays: 90,
       corsOrigins: [],
+      // What is not asked for does not come between: a test that wants it says how long it takes.
+      auditTimes: { sealMillis: NEVER, refusalMillis: NEVER },
       ...settings,
     },
     log,

@@ -32,7 +32,11 @@ before(async () => {
         return false;
       },
     },
-    loginThrottle: createLoginThrottle({ storage, key: keyHasher.deriveKey("login throttle"), sourceLimit: 0 }),
+    loginThrottle: createLoginThrottle({
+      storage,
+      key: keyHasher.deriveKey("login throttle"),
+      sourceLimit: 0,
+    }),
   };
   // The seeded administrator is one of many.
   for (let at = 0; at < 60; at++) {

@@ -274,5 +274,19 @@ async function goodBodies(
     ListSigningKeys: firstPage,
     RotateSigningKey: {},
     RevokeSigningKey: { id: (await addSigningKey(service.core)).kid, reason: "leaked" },
+    ListAuditEvents: [
+      {
+        organizationId,
+        ...firstPage,
+        startTime: "2020-01-01T00:00:00Z",
+        endTime: expireTime,
+        actorId: service.admin.id,
+        actionPrefix: "api_key.",
+        targetId: apiKeyId,
+      },
+      { record: "platform" },
+    ],
+    VerifyAuditLog: [{ organizationId, pageToken: "", checkpoint: "a.b.c" }, { record: "platform" }],
+    ListAuditCheckpoints: [{ organizationId, ...firstPage }, { record: "platform" }],
   };
 }

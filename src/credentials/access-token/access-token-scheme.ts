@@ -27,7 +27,13 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
         return keyTokenIdentityOf(await readKeyToken(parts, text, asked, outline), context);
       }
       const token = await readToken(parts, text, audience, outline);
-      requireCallersOwn(token.session.organization, context);
+      const { session } = token;
+      trace.names({
+        principal: { type: "user", id: session.user.id },
+        organizationId: session.organization.id,
+        credentialId: session.id,
+      });
+      requireCallersOwn(session.organization, context);
       return identityOf(token, trace);
     },
   };

@@ -24,6 +24,11 @@ export function keyTokenIdentityOf({ claims, state }: ReadKeyToken, context: Sch
   if (displayPrefix !== "") {
     trace.holds({ type, keyId: key.id, lookupId, displayPrefix });
   }
+  trace.names({
+    principal: { type: state.kind === "api_key" ? "api_key" : "service", id: key.id },
+    organizationId: key.organization?.id,
+    credentialId: session.id,
+  });
   if (key.organization !== undefined) {
     requireCallersOwn(key.organization, context);
   }

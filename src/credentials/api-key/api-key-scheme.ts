@@ -38,6 +38,11 @@ export function apiKeyScheme(parts: {
       }
       const { displayPrefix } = state.secret;
       trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix });
+      trace.names({
+        principal: { type: "api_key", id: state.id },
+        organizationId: state.organization.id,
+        credentialId: state.id,
+      });
       requireCallersOwn(state.organization, context);
       return identityOf(state, trace);
     },

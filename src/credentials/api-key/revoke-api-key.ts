@@ -45,7 +45,13 @@ export async function revokeWithOffspring(
   await em.nativeUpdate(ApiKey, { id }, { revokeTime: raw("now()"), revokeReason: reason });
   await em.refresh(key);
   const { apiKeys: offspring, rotated } = await endOffspring(em, { apiKeys: [id] }, reason);
-  const detail = { reason, offspring, ...(rotated.length > 0 && { rotated }) };
+  const detail = {
+    before: { revoked: false },
+    after: { revoked: true },
+    reason,
+    offspring,
+    ...(rotated.length > 0 && { rotated }),
+  };
   return {
     result: await viewOf(em, key),
     event: { organizationId, action: "api_key.revoke", targetId: id, detail },

@@ -24,6 +24,11 @@ export function importedKeyScheme({
         const { onUse, secret } = state;
         const { lookupId, displayPrefix } = secret;
         trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix, ...(onUse && { onUse }) });
+        trace.names({
+          principal: { type: "api_key", id: state.id },
+          organizationId: state.organization.id,
+          credentialId: state.id,
+        });
         requireCallersOwn(state.organization, context);
         return identityOf(state, trace);
       }

@@ -27,7 +27,7 @@ export async function rehashImportedKey(storage: Storage, rehash: Rehash): Promi
       organizationId: key.organizationId,
       action: "api_key.rehash",
       targetId: apiKeyId,
-      detail: { after: { displayPrefix: rehash.displayPrefix } },
+      detail: { before: { displayPrefix: null }, after: { displayPrefix: rehash.displayPrefix } },
     };
     return { result: undefined, event, tags: [`key:${apiKeyId}`] };
   });

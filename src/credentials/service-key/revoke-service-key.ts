@@ -31,6 +31,8 @@ export async function revokeServiceKey(
     const ended = await endOffspring(em, { serviceKeys: [key.id] }, reason);
     const { serviceKeys: offspring, apiKeys, rotated } = ended;
     const detail = {
+      before: { revoked: false },
+      after: { revoked: true },
       reason,
       offspring,
       ...(apiKeys.length > 0 && { apiKeys }),

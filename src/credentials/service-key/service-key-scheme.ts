@@ -34,6 +34,11 @@ export function serviceKeyScheme(parts: {
       }
       const { displayPrefix } = state.secret;
       trace.holds({ type: "service_key", keyId: state.id, lookupId, displayPrefix });
+      trace.names({
+        principal: { type: "service", id: state.id },
+        organizationId: state.organization?.id,
+        credentialId: state.id,
+      });
       return serviceIdentityOf(state, organizationId, trace);
     },
   };

@@ -146,6 +146,7 @@ async function erase(em: EntityManager, id: string): Promise<void> {
   );
   // Those too that were left long ago.
   await em.nativeUpdate(Membership, { userId: id }, { displayName: "" });
+  await em.execute("update sessions set client_address = '' where user_id = ?", [id]);
   await em.execute("delete from idempotency_keys where subject_id = ?", [id]);
   await erasePersonalData(em, id);
 }

@@ -83,13 +83,15 @@ export async function updateUser(storage: Storage, actor: Actor, asked: UserUpda
       action: actionOf(before, after),
       targetId: before.id,
       detail: {
-        before: {
-          role: before.role,
-          disabled: before.disabled,
-          ...(!isNameSame && { displayName: before.displayName }),
-        },
-        after: { role, disabled, ...(!isNameSame && { displayName }) },
+        before: { role: before.role, disabled: before.disabled },
+        after: { role, disabled },
       },
+      ...(!isNameSame && {
+        personal: {
+          userId: before.id,
+          data: { before: { displayName: before.displayName }, after: { displayName } },
+        },
+      }),
     };
     return { result: { user: after, narrowedKeys: narrowed }, event, tags: [`user:${before.id}`, ...ended] };
   });

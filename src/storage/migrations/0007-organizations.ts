@@ -13,9 +13,6 @@ export class Organizations extends Migration {
           check (delete_time is null or suspend_time is not null),
         add constraint organizations_deleted_has_no_name_key
           check ((delete_time is null) = (name_key is not null))`);
-    // Its sessions end with an organization, those of a person with their membership.
-    this.addSql("create index sessions_organization_id_user_id_idx on sessions (organization_id, user_id)");
-
     // Of all that a person was imported with, under the pepper: a second import of the same is recognized.
     this.addSql("alter table users add column import_digest bytea");
 

@@ -11,6 +11,7 @@ import {
 import { DurationSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type FieldRules, field as fieldRules } from "../../src/gen/buf/validate/validate_pb.ts";
 import { ApiKeyToImportSchema, CreateApiKeyRequestSchema } from "../../src/gen/latchkey/v1/api_key_pb.ts";
+import { CreateUserRequestSchema, UserToImportSchema } from "../../src/gen/latchkey/v1/user_pb.ts";
 
 export type Kind = "string" | "int32" | "bool" | "bytes" | "timestamp" | "duration" | "enum" | "map";
 
@@ -79,11 +80,18 @@ function kindOf(desc: DescField): Kind | undefined {
   return desc.enum !== undefined ? "enum" : desc.scalar && SCALARS.get(desc.scalar);
 }
 
-/** The rules beside a field. Those of a key to import are of a new key: `ApiKeyToImport` says so. */
+/** What is imported has the rules of what is made: the contract says so. */
+const RULED_BY: ReadonlyMap<DescMessage, DescMessage> = new Map<DescMessage, DescMessage>([
+  [ApiKeyToImportSchema, CreateApiKeyRequestSchema],
+  [UserToImportSchema, CreateUserRequestSchema],
+]);
+
+/** The rules beside a field. */
 export function rulesOf(desc: DescField): FieldRules | undefined {
-  if (desc.parent === ApiKeyToImportSchema) {
-    const model = CreateApiKeyRequestSchema.fields.find(({ name }) => name === desc.name);
-    return model && getOption(model, fieldRules);
+  const model = RULED_BY.get(desc.parent);
+  if (model !== undefined) {
+    const field = model.fields.find(({ name }) => name === desc.name);
+    return field && getOption(field, fieldRules);
   }
   return getOption(desc, fieldRules);
 }

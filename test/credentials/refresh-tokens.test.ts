@@ -281,6 +281,26 @@ describe("a session that has come to its end", () => {
     });
   }
 
+  test("with a one-time password that was never changed is refreshed no more, and with a changed one it is", async () => {
+    const soon = { passwordExpireTime: new Date(Date.now() + 3_600_000) };
+    const [lazy, prompt] = [
+      await addLoggedIn(service, password, soon),
+      await addLoggedIn(service, password, soon),
+    ];
+    const { refreshToken } = await refresh(service, lazy.refreshToken);
+    const { email } = prompt;
+    const newPassword = `${password.text} anew`;
+    await service
+      .client(UserService)
+      .changePassword({ email, currentPassword: password.text, newPassword, keepSessions: true });
+    await run(
+      "update users set password_expire_time = now() where id = any($1) and password_expire_time is not null",
+      [lazy.id, prompt.id],
+    );
+    await refusedWith("REFRESH_TOKEN_EXPIRED", refresh(service, refreshToken));
+    await refresh(service, prompt.refreshToken);
+  });
+
   test("is not made longer by refreshing, but its idle time is", async () => {
     const { refreshToken, sessionId } = await add();
     const times = async () =>

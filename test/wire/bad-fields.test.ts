@@ -52,6 +52,7 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "Explain request.clientAddress": "CLIENT_ADDRESS_INVALID",
   "Explain request.audience": "accepted",
   "IssueToken password.password": "LOGIN_FAILED",
+  "IssueToken refreshToken.refreshToken": "REFRESH_TOKEN_INVALID",
   // RFC 7009 section 2.2.
   "RevokeToken token": "accepted",
   "CreateApiKey permissions": "PERMISSION_UNKNOWN",
@@ -93,10 +94,14 @@ describe("what a message cannot do without has to be there", () => {
       return [...fields, ...choices].flatMap((names) => {
         const paths = names.map((name) => [...parent, name]);
         const bare = paths.reduce(without, good.body);
-        const empty = paths.reduce((body, path) => put(body, path, null), good.body);
         return [
           { name: `no ${names}`, good, body: bare, outcome: "REQUEST_INVALID" },
-          { name: `${names}: null`, good, body: empty, outcome: "REQUEST_INVALID" },
+          ...paths.map((path) => ({
+            name: `${path.at(-1)}: null`,
+            good,
+            body: put(bare, path, null),
+            outcome: "REQUEST_INVALID",
+          })),
         ];
       });
     });

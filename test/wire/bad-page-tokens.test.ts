@@ -23,6 +23,7 @@ describe("a page token", () => {
     { method: "OrganizationService/ListOrganizations", fields: [platform] },
     { method: "ServiceKeyService/ListServiceKeys", fields: [platform] },
     { method: "RoleService/ListRoles", fields: [platform] },
+    { method: "TokenService/ListSessions", fields: [platform] },
   ] as const;
 
   test("is tried with every list", () => {
@@ -140,6 +141,8 @@ describe("a page token", () => {
     "ServiceKeyService/ListServiceKeys": `with k as (select max(id::text)::uuid as id from service_keys where id <> $1),
       s as (delete from service_key_slots where service_key_id = (select id from k))
       delete from service_keys where id = (select id from k)`,
+    "TokenService/ListSessions": `delete from sessions where id = (
+      select max(id::text)::uuid from sessions where organization_id = $1 and revoke_time is null)`,
   };
 
   for (const { method } of LISTS) {

@@ -29,7 +29,6 @@ const token = await service.logIn();
 const found = {
   apiKey: await one<{ id: string }>("select id from api_keys"),
   serviceKey: await one<{ id: string }>("select id from service_keys"),
-  session: await one<{ id: string; expire_time: Date }>("select id, expire_time from sessions"),
   organization: await one<{ create_time: Date }>("select create_time from organizations"),
   catalogue: await query<{ name: string; scope: string }>(
     service.connection,
@@ -86,7 +85,8 @@ const CREDENTIALS = [
       credential: {
         id: decodeJwt(token)["sid"],
         type: "CREDENTIAL_TYPE_ACCESS_TOKEN",
-        expireTime: jsonTime(found.session.expire_time),
+        // The token's own end, long before its session's.
+        expireTime: jsonTime(new Date(Number(decodeJwt(token).exp) * 1000)),
       },
     },
     stripHeaders: ["authorization", ...keyHeaders],

@@ -57,12 +57,13 @@ interface RefreshState {
   now: number;
 }
 
-// The session is locked: what has an end is compared with the time now, not with that of the transaction.
+// The session is locked: what has an end is compared with the time now, not with that of the transaction. What was
+// begun with a one-time password goes on no longer than that.
 const STATE = `
   select s.organization_id, u.email, r.name as role, ${IS_ACTIVE_MEMBER} as active,
     o.suspend_time is not null as suspended,
     s.revoke_time is not null as revoked,
-    least(s.expire_time, s.idle_expire_time) <= clock_timestamp() as ended,
+    least(s.expire_time, s.idle_expire_time, u.password_expire_time) <= clock_timestamp() as ended,
     extract(epoch from s.expire_time)::float8 as expire_time,
     extract(epoch from s.idle_expire_time)::float8 as idle_expire_time, s.refresh_count,
     t.use_time is not null as used,

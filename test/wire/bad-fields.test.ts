@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, describe, test } from "node:test";
-import { create, getOption, type JsonValue as Json, type JsonObject } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescField,
+  getOption,
+  type JsonValue as Json,
+  type JsonObject,
+} from "@bufbuild/protobuf";
 import { DurationSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { Reason } from "../../src/errors.ts";
 import { oneof as oneofRules } from "../../src/gen/buf/validate/validate_pb.ts";
@@ -29,9 +35,11 @@ const apiKeys = service.client(ApiKeyService, admin);
 const serviceKeys = service.client(ServiceKeyService, admin);
 
 /** Where the call is made in an organization, that has to be known before the rest of the message is looked at. */
-const ruleOutcome = ({ path }: Leaf, { method }: GoodCall, value?: Json) => {
+const ruleOutcome = ({ path }: Leaf, { method, body }: GoodCall, value?: Json) => {
   const rule = accessRuleOf(method);
-  const isAsked = rule.kind === "permission" && !rule.caller;
+  const isProof = ({ name, jsonName }: DescField) =>
+    rule.kind === "permission" && rule.possessionFields.includes(name) && jsonName in body;
+  const isAsked = rule.kind === "permission" && !rule.caller && !method.input.fields.some(isProof);
   // One that is empty names nothing.
   const isNamed = isAsked && path.join() === "organizationId" && value !== "";
   return isNamed ? "ORGANIZATION_ID_INVALID" : "REQUEST_INVALID";
@@ -53,6 +61,9 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "Explain request.audience": "accepted",
   "IssueToken password.password": "LOGIN_FAILED",
   "IssueToken refreshToken.refreshToken": "REFRESH_TOKEN_INVALID",
+  "IssueToken apiKey.apiKey": "API_KEY_INVALID",
+  "IssueToken apiKey.permissions": "PERMISSION_UNKNOWN",
+  "IssueToken delegation.permissions": "PERMISSION_UNKNOWN",
   // RFC 7009 section 2.2.
   "RevokeToken token": "accepted",
   "CreateApiKey permissions": "PERMISSION_UNKNOWN",

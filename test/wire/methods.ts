@@ -44,7 +44,12 @@ export async function goodCalls(service: TestService): Promise<readonly GoodCall
       name: at === 0 ? method.name : `${method.name} ${at + 1}`,
       method,
       path,
-      credential: variant["browserSession"] === true ? [...headers, origin] : headers,
+      credential:
+        variant["delegation"] === undefined
+          ? variant["browserSession"] === true
+            ? [...headers, origin]
+            : headers
+          : [["x-internal-key", service.internalKey]],
       body: variant,
     }));
   });
@@ -117,6 +122,7 @@ async function goodBodies(
     rateLimit: { requests: 100, windowSeconds: 60 },
   };
   const idempotencyKey = "a-retry-is-safe";
+  const narrowed = { permissions: ["calls.read"], audience: "billing", lifetime: "60s" };
   const question = {
     headers: [{ name: "X-API-Key", value: service.apiKey }],
     requiredPermissions: ["calls.read"],
@@ -147,6 +153,8 @@ async function goodBodies(
     IssueToken: [
       { password: { email: person.email, password: person.password }, organizationId, browserSession: true },
       { refreshToken: { refreshToken: begun.refreshToken }, organizationId },
+      { apiKey: { apiKey: service.apiKey, ...narrowed }, organizationId },
+      { delegation: { userId: person.id, ...narrowed }, organizationId },
     ],
     RevokeToken: [
       { token: await service.logIn(person.email, person.password) },

@@ -141,6 +141,8 @@ describe("a page token", () => {
     "ServiceKeyService/ListServiceKeys": `with k as (select max(id::text)::uuid as id from service_keys where id <> $1),
       s as (delete from service_key_slots where service_key_id = (select id from k))
       delete from service_keys where id = (select id from k)`,
+    "SigningKeyService/ListSigningKeys":
+      "delete from signing_keys where list_id = (select max(list_id::text)::uuid from signing_keys where kid <> $1::text)",
   };
 
   for (const { method } of LISTS) {

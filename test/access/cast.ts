@@ -212,6 +212,7 @@ export async function addSigningKey(
   await storage.fork().transactional(async (em) => {
     em.create(SigningKey, {
       kid,
+      listId: uuidv7(),
       algorithm,
       publicJwk: { ...publicJwk },
       sealedPrivateKey: null,

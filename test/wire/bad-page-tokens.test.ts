@@ -163,6 +163,8 @@ describe("a page token", () => {
       "delete from audit_events where id = (select id from audit_events where chain = $1 order by occur_time, id limit 1)",
     "AuditService/ListAuditCheckpoints":
       "delete from audit_checkpoints where id = (select min(id::text)::uuid from audit_checkpoints where chain = $1)",
+    "SigningKeyService/ListSigningKeys":
+      "delete from signing_keys where list_id = (select max(list_id::text)::uuid from signing_keys where kid <> $1::text)",
   };
 
   for (const { method } of LISTS) {

@@ -148,7 +148,9 @@ test("of a good hash that is changed anywhere, what is still taken is checked wi
         const place = at % hash.length;
         const changed = hash.slice(0, place) + character + hash.slice(place + 1);
         const stored = readImportedHash(changed);
-        if (stored !== undefined && changed !== hash) {
+        // Passlib writes a plus as a dot.
+        const isSame = changed.replaceAll(".", "+") === hash.replaceAll(".", "+");
+        if (stored !== undefined && !isSame) {
           // It is neither a fault nor right: but for characters that bcrypt's versions differ in.
           const isRight = await hasher.verify(VECTOR_PASSWORD, stored);
           assert.ok(!isRight || /^(bcrypt\$)?\$2/.test(changed), changed);

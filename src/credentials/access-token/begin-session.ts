@@ -43,7 +43,7 @@ export async function beginSession(
     idleExpireTime: after(IDLE_SECONDS),
   });
   await em.flush();
-  const refreshToken = await insertRefreshToken(em, keyHasher, session.id);
+  const refreshToken = await insertRefreshToken(em, keyHasher, session);
   await sweepSessions(em);
   return {
     sessionId: session.id,

@@ -159,7 +159,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const handler = createHandler({
     authenticate: createAuthenticate({ schemes, usageMeter, rateLimiter }),
     explain: createExplain(schemes),
-    organizationExists: (id) => organizationExists(storage, id),
+    organizationExists: (id, orDeleted) => organizationExists(storage, id, orDeleted),
     callers,
     storage,
     once: createOnce(storage, seal, keyHasher.deriveKey("idempotent requests")),

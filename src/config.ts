@@ -124,7 +124,7 @@ export const SETTINGS = {
   apiKeyPrefix: setting({
     variable: "LATCHKEY_API_KEY_PREFIX",
     about: "What new API keys begin with.",
-    form: "a lower-case letter, then up to 15 lower-case letters and digits; not `sk` or `rt`",
+    form: "a lower-case letter, then up to 15 lower-case letters and digits; none of `sk`, `rt` and `in`",
     parse: keyPrefix,
     initial: "ak",
   }),
@@ -243,7 +243,7 @@ export const SETTINGS = {
 } as const;
 
 /** What internal keys and refresh tokens begin with. */
-const RESERVED_PREFIXES = new Set(["sk", "rt"]);
+const RESERVED_PREFIXES = new Set(["sk", "rt", "in"]);
 
 type Settings = typeof SETTINGS;
 type ValueOf<Definition> = Definition extends Setting<infer Value> ? Value : never;

@@ -322,7 +322,7 @@ const SERVICE_TOKEN = `
   join signing_keys g on g.kid = $2
   join service_keys k on k.id = t.service_key_id
   left join service_key_slots s on s.lookup_id = t.secret_id and s.service_key_id = k.id
-  left join organizations o on o.id = coalesce(t.organization_id, $3)
+  left join organizations o on o.id = coalesce(t.organization_id, $3) and o.delete_time is null
   where t.id = $1 and t.kind = 'service'`;
 
 const DELEGATED_TOKEN = `

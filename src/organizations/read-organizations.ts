@@ -27,7 +27,7 @@ export async function listOrganizations(
   });
 }
 
-/** Whether an organization of this id exists, and is not deleted. */
-export async function organizationExists(storage: Storage, id: string): Promise<boolean> {
-  return (await storage.fork().count(Organization, { id, ...LIVE_ORGANIZATION })) > 0;
+/** Whether an organization of this id exists. */
+export async function organizationExists(storage: Storage, id: string, orDeleted: boolean): Promise<boolean> {
+  return (await storage.fork().count(Organization, { id, ...(!orDeleted && LIVE_ORGANIZATION) })) > 0;
 }

@@ -11,7 +11,7 @@ import { actorKey, peerAddressKey, rawHeadersKey } from "./call-context.ts";
 
 export interface AccessParts {
   readonly authenticate: Authenticate;
-  readonly organizationExists: (id: string) => Promise<boolean>;
+  readonly organizationExists: (id: string, orDeleted: boolean) => Promise<boolean>;
   /** `any`: whoever reaches the port may ask about a credential. */
   readonly callers: "any" | "authenticated";
 }
@@ -73,7 +73,7 @@ async function admit(
     const actor = authorize(rule.permission, decision, subject);
     const { organizationId } = actor;
     const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
-    if (isForeign && !(await parts.organizationExists(organizationId))) {
+    if (isForeign && !(await parts.organizationExists(organizationId, rule.deletedOrganizations))) {
       throw new AuthError("ORGANIZATION_UNKNOWN");
     }
     return actor;

@@ -14,6 +14,8 @@ export type AccessRule =
       readonly possessionFields: readonly string[];
       /** Where one of these is set, a person needs no permission for what is their own. */
       readonly ownFields: readonly string[];
+      /** The organization that is named may be a deleted one. */
+      readonly deletedOrganizations: boolean;
     };
 
 /** Services whose contracts are published by others, and so cannot declare a rule of ours. */
@@ -43,7 +45,8 @@ export function accessRuleOf(method: DescMethod): AccessRule {
       }
       break;
     case "permission": {
-      const { name, scope, platformName, self, caller, possessionFields, ownFields } = rule.value;
+      const { name, scope, platformName, self, caller, possessionFields, ownFields, deletedOrganizations } =
+        rule.value;
       const unknown = [...possessionFields, ...ownFields].filter((field) =>
         method.input.fields.every((one) => one.name !== field),
       );
@@ -53,7 +56,7 @@ export function accessRuleOf(method: DescMethod): AccessRule {
       if (name !== "" && scope !== PermissionScope.UNSPECIFIED) {
         const reach = scope === PermissionScope.PLATFORM ? "platform" : "organization";
         const permission = { name, scope: reach, platformName, self } as const;
-        return { kind: "permission", permission, caller, possessionFields, ownFields };
+        return { kind: "permission", permission, caller, possessionFields, ownFields, deletedOrganizations };
       }
       break;
     }

@@ -141,6 +141,7 @@ async function erase(em: EntityManager, id: string): Promise<void> {
       passwordChangeRequired: false,
       platformRole: null,
       homeOrganizationId: null,
+      importDigest: null,
       deleteTime: raw("now()"),
     },
   );

@@ -43,7 +43,10 @@ export async function beginSession(
     idleExpireTime: after(IDLE_SECONDS),
   });
   await em.flush();
-  const refreshToken = await insertRefreshToken(em, keyHasher, session.id);
+  const refreshToken = await insertRefreshToken(em, keyHasher, {
+    id: session.id,
+    organizationId: asked.organizationId,
+  });
   await sweepSessions(em);
   return {
     sessionId: session.id,

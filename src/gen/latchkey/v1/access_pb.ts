@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/access.proto.
  */
 export const file_latchkey_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS9hY2Nlc3MucHJvdG8SC2xhdGNoa2V5LnYxIosBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASFwoNYXV0aGVudGljYXRlZBgCIAEoCEgAEhQKCnBvc3Nlc3Npb24YAyABKAhIABIxCgpwZXJtaXNzaW9uGAQgASgLMhsubGF0Y2hrZXkudjEuUGVybWlzc2lvblJ1bGVIAEINCgRydWxlEgW6SAIIASKvAQoOUGVybWlzc2lvblJ1bGUSDAoEbmFtZRgBIAEoCRIrCgVzY29wZRgCIAEoDjIcLmxhdGNoa2V5LnYxLlBlcm1pc3Npb25TY29wZRIVCg1wbGF0Zm9ybV9uYW1lGAMgASgJEgwKBHNlbGYYBCABKAgSDgoGY2FsbGVyGAUgASgIEhkKEXBvc3Nlc3Npb25fZmllbGRzGAYgAygJEhIKCm93bl9maWVsZHMYByADKAkqdQoPUGVybWlzc2lvblNjb3BlEiAKHFBFUk1JU1NJT05fU0NPUEVfVU5TUEVDSUZJRUQQABIhCh1QRVJNSVNTSU9OX1NDT1BFX09SR0FOSVpBVElPThABEh0KGVBFUk1JU1NJT05fU0NPUEVfUExBVEZPUk0QAjpNCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjeiAMgASgLMhMubGF0Y2hrZXkudjEuQWNjZXNzUgZhY2Nlc3NiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_descriptor]);
+  fileDesc("ChhsYXRjaGtleS92MS9hY2Nlc3MucHJvdG8SC2xhdGNoa2V5LnYxIosBCgZBY2Nlc3MSEAoGcHVibGljGAEgASgISAASFwoNYXV0aGVudGljYXRlZBgCIAEoCEgAEhQKCnBvc3Nlc3Npb24YAyABKAhIABIxCgpwZXJtaXNzaW9uGAQgASgLMhsubGF0Y2hrZXkudjEuUGVybWlzc2lvblJ1bGVIAEINCgRydWxlEgW6SAIIASLOAQoOUGVybWlzc2lvblJ1bGUSDAoEbmFtZRgBIAEoCRIrCgVzY29wZRgCIAEoDjIcLmxhdGNoa2V5LnYxLlBlcm1pc3Npb25TY29wZRIVCg1wbGF0Zm9ybV9uYW1lGAMgASgJEgwKBHNlbGYYBCABKAgSDgoGY2FsbGVyGAUgASgIEhkKEXBvc3Nlc3Npb25fZmllbGRzGAYgAygJEhIKCm93bl9maWVsZHMYByADKAkSHQoVZGVsZXRlZF9vcmdhbml6YXRpb25zGAggASgIKnUKD1Blcm1pc3Npb25TY29wZRIgChxQRVJNSVNTSU9OX1NDT1BFX1VOU1BFQ0lGSUVEEAASIQodUEVSTUlTU0lPTl9TQ09QRV9PUkdBTklaQVRJT04QARIdChlQRVJNSVNTSU9OX1NDT1BFX1BMQVRGT1JNEAI6TQoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY3ogDIAEoCzITLmxhdGNoa2V5LnYxLkFjY2Vzc1IGYWNjZXNzYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_descriptor]);
 
 /**
  * Who may call a method: exactly one rule.
@@ -127,6 +127,13 @@ export type PermissionRule = Message<"latchkey.v1.PermissionRule"> & {
    * @generated from field: repeated string own_fields = 7;
    */
   ownFields: string[];
+
+  /**
+   * The organization that the call names may be a deleted one: what is on record of it stays.
+   *
+   * @generated from field: bool deleted_organizations = 8;
+   */
+  deletedOrganizations: boolean;
 };
 
 /**

@@ -38,10 +38,12 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
   }
   const forPlatform = rule.platformName !== "" && permissions.has(rule.platformName);
   const holds = permissions.has(rule.name) || forPlatform;
+  // A service that acts on somebody's behalf is not that person: it needs the permission.
+  const isPerson = isThemselves(decision);
 
   if (rule.scope === "platform") {
     // Who names nobody speaks of themselves.
-    const isOwnMatter = rule.self && principal.type === "user" && ["", principal.id].includes(subject.id);
+    const isOwnMatter = rule.self && isPerson && ["", principal.id].includes(subject.id);
     require(holds || isOwnMatter, rule);
     return { decision, organizationId: undefined };
   }
@@ -58,8 +60,6 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
     }
     return { decision, organizationId: named };
   }
-  // A service that acts on somebody's behalf is not that person: it needs the permission.
-  const isPerson = isThemselves(decision);
   const aboutThemselves = rule.self && isPerson && subject.id === principal.id;
   const onlyOwn = !holds && !aboutThemselves && isPerson && subject.mayBeOwn === true;
   require(holds || aboutThemselves || onlyOwn, rule);

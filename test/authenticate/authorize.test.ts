@@ -29,6 +29,11 @@ type Outcome = { refused: string } | { reaches: string };
 
 const EVERYTHING = { reaches: "everything" };
 
+/** Whether a person speaks of themselves, which whoever names nobody does where it is about no organization. */
+function isOwnMatter({ scope, self, type, id }: Case): boolean {
+  return self && type === "user" && (id === "self" || (scope === "platform" && id === ""));
+}
+
 /** The rule as the contract tells it, sentence by sentence. */
 function outcomeByContract(c: Case): Outcome {
   const holdsPlatform = c.hasPlatformName && c.holdsPlatformName;
@@ -37,7 +42,7 @@ function outcomeByContract(c: Case): Outcome {
 
   // "PLATFORM: every organization, and what belongs to none."
   if (c.scope === "platform") {
-    return holds ? EVERYTHING : { refused: "PERMISSION_DENIED" };
+    return holds || isOwnMatter(c) ? EVERYTHING : { refused: "PERMISSION_DENIED" };
   }
   // An internal key that named no organization may act for each of them, or for the one that it names here.
   if (!c.bound) {
@@ -55,8 +60,7 @@ function outcomeByContract(c: Case): Outcome {
     return holdsPlatform ? { reaches: OTHER } : { refused: "ORGANIZATION_MISMATCH" };
   }
   // "A person may call the method about themselves without the permission."
-  const aboutSelf = c.self && c.type === "user" && c.id.toLowerCase() === "self";
-  if (!holds && !aboutSelf) {
+  if (!holds && !isOwnMatter(c)) {
     return { refused: "PERMISSION_DENIED" };
   }
   // What is found by its own id is found anywhere by a person of the platform.
@@ -149,10 +153,7 @@ test("the rule decides every case as the contract tells it", () => {
 test("without the permission nobody gets in, but a person about themselves", () => {
   for (const c of cases.filter((c) => !c.holdsName && !(c.hasPlatformName && c.holdsPlatformName))) {
     const outcome = outcomeOf(c);
-    assert.ok(
-      "refused" in outcome || (c.self && c.type === "user" && c.id.toLowerCase() === "self"),
-      JSON.stringify(c),
-    );
+    assert.ok("refused" in outcome || isOwnMatter(c), JSON.stringify(c));
   }
 });
 

@@ -37,10 +37,7 @@ export function loginCommand(): Command {
     )
     .addOption(organizationOption("the organization to act for, of somebody who belongs to several"))
     .action(logIn);
-  return withExample(
-    command,
-    "LATCHKEY_CREDENTIAL=$(latchkey login --email ada@example.com) latchkey session list",
-  );
+  return withExample(command, "latchkey login --email ada@example.com --save token");
 }
 
 async function logIn(options: LoginOptions): Promise<void> {

@@ -38,7 +38,7 @@ const NOT_THEIRS: Readonly<Record<string, string>> = {
   api_keys: "organization_id <> $1::uuid",
   api_key_slots: "organization_id <> $1::uuid",
   sessions: "organization_id is distinct from $1::uuid",
-  refresh_tokens: "session_id in (select id from sessions where organization_id <> $1::uuid)",
+  refresh_tokens: "organization_id <> $1::uuid",
   // Whoever is a member of another tenant, and who is anything to the platform.
   users: `platform_role is not null
     or id in (select user_id from memberships where organization_id = $2::uuid)`,

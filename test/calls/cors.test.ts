@@ -49,7 +49,8 @@ describe("CORS", () => {
       assert.ok(allowed.includes(name), name);
     }
     assert.equal(allowed.includes("x-internal-key"), false);
-    assert.equal(answer.headers.get("access-control-allow-credentials"), null);
+    // The cookie of a browser session, which says for itself whose page may use it.
+    assert.equal(answer.headers.get("access-control-allow-credentials"), "true");
     assert.match(answer.headers.get("vary") ?? "", /Origin/);
   });
 
@@ -72,6 +73,7 @@ describe("CORS", () => {
         }),
       ]) {
         assert.equal(answer.headers.get("access-control-allow-origin"), null);
+        assert.equal(answer.headers.get("access-control-allow-credentials"), null);
         assert.match(answer.headers.get("vary") ?? "", /Origin/);
       }
     });

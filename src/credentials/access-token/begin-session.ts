@@ -43,7 +43,8 @@ export async function beginSession(
     idleExpireTime: after(IDLE_SECONDS),
   });
   await em.flush();
-  const refreshToken = await insertRefreshToken(em, keyHasher, session.id);
+  const of = { id: session.id, organizationId: asked.organizationId };
+  const refreshToken = await insertRefreshToken(em, keyHasher, of);
   await sweepSessions(em);
   return {
     sessionId: session.id,

@@ -161,7 +161,12 @@ async function refresh(
     throw new AuthError("REFRESH_TOKEN_EXPIRED");
   }
   const refreshTokenExpireTime = dateOf(Math.min(seconds + IDLE_SECONDS, state.expire_time));
-  const refreshToken = await rotate(em, keyHasher, { lookupId, sessionId, text: asked.refreshToken });
+  const refreshToken = await rotate(em, keyHasher, {
+    lookupId,
+    sessionId,
+    organizationId,
+    text: asked.refreshToken,
+  });
   await em.execute(
     `update sessions set refresh_time = clock_timestamp(), refresh_count = refresh_count + 1, idle_expire_time = ?
     where id = ?`,
@@ -179,7 +184,12 @@ async function refresh(
 async function rotate(
   em: EntityManager,
   keyHasher: KeyHasher,
-  used: { readonly lookupId: string; readonly sessionId: string; readonly text: string },
+  used: {
+    readonly lookupId: string;
+    readonly sessionId: string;
+    readonly organizationId: string;
+    readonly text: string;
+  },
 ): Promise<string> {
   const successor = mintKey(REFRESH_TOKEN_PREFIX);
   // Nobody is told this one again: it was used.
@@ -188,7 +198,8 @@ async function rotate(
     "update refresh_tokens set use_time = clock_timestamp(), sealed_successor = ? where lookup_id = ?",
     [sealSuccessor(used.text, successor.text), used.lookupId],
   );
-  return await insertRefreshToken(em, keyHasher, used.sessionId, successor);
+  const { sessionId: id, organizationId } = used;
+  return await insertRefreshToken(em, keyHasher, { id, organizationId }, successor);
 }
 
 async function forgetSuccessors(em: EntityManager, sessionId: string): Promise<void> {

@@ -61,13 +61,14 @@ export async function findRefreshToken(
 export async function insertRefreshToken(
   em: EntityManager,
   keyHasher: KeyHasher,
-  sessionId: string,
+  session: { readonly id: string; readonly organizationId: string },
   minted: MintedKey = mintKey(REFRESH_TOKEN_PREFIX),
 ): Promise<string> {
   const { digest, pepperId } = keyHasher.hash(minted.text);
   await em.execute(
-    "insert into refresh_tokens (lookup_id, session_id, digest, pepper_id) values (?, ?, ?, ?)",
-    [minted.lookupId, sessionId, digest, pepperId],
+    `insert into refresh_tokens (lookup_id, organization_id, session_id, digest, pepper_id)
+    values (?, ?, ?, ?, ?)`,
+    [minted.lookupId, session.organizationId, session.id, digest, pepperId],
   );
   return minted.text;
 }

@@ -12,18 +12,18 @@ export class Sessions extends Migration {
         -- Its refresh tokens travel in a cookie, and nowhere else.
         add column browser boolean not null default false,
         -- Of the call that it began with.
-        add column client_address text not null default ''`);
+        add column client_address text not null default '',
+        add constraint sessions_organization_id_id_key unique (organization_id, id)`);
     this.addSql("create index sessions_organization_id_user_id_idx on sessions (organization_id, user_id)");
     this.addSql("create index sessions_user_id_idx on sessions (user_id)");
-    this.addSql(`
-      create index sessions_organization_id_id_idx on sessions (organization_id, id) where revoke_time is null`);
     this.addSql("create index sessions_expire_time_idx on sessions (expire_time)");
 
     // Those that were used stay for as long as their session: that one of them comes again tells of a thief.
     this.addSql(`
       create table refresh_tokens (
         lookup_id text primary key,
-        session_id uuid not null references sessions (id) on delete cascade,
+        organization_id uuid not null,
+        session_id uuid not null,
         digest bytea not null,
         pepper_id uuid not null references peppers (id),
         create_time timestamptz not null default now(),
@@ -31,7 +31,8 @@ export class Sessions extends Migration {
         -- The next one, under a key that only whoever has this one's text can derive. It is erased when that one
         -- is used, or when it is too late to be told it again.
         sealed_successor bytea,
-        check (sealed_successor is null or use_time is not null)
+        check (sealed_successor is null or use_time is not null),
+        foreign key (organization_id, session_id) references sessions (organization_id, id) on delete cascade
       )`);
     this.addSql("create index refresh_tokens_session_id_idx on refresh_tokens (session_id)");
     // However many refreshes come at once, one token goes on.

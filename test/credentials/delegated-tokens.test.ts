@@ -220,7 +220,7 @@ describe("the token ends on every replica, at its next call, with", () => {
     "whoever holds the token and gives it back": async ({ token, caller, userId }) => {
       await service.client(TokenService).revokeToken({ target: { case: "token", value: token } });
       const [event] = await run<{ actor_type: string; actor_id: string; behalf: string }>(
-        `select actor_type, actor_id, detail->>'onBehalfOf' as behalf from audit_events
+        `select actor_type, actor_id, on_behalf_of as behalf from audit_events
         where action = 'session.revoke' and target_id = $1`,
         sidOf(token),
       );
@@ -364,7 +364,7 @@ test("what is made on somebody's behalf is on record for both, is bound by the t
   await refusedWith("PERMISSION_NOT_HELD", keys.createApiKey({ ...asked, permissions: ["*"], expireTime }));
   const { secret, apiKey: made } = await keys.createApiKey({ ...asked, expireTime });
   const events = await run(
-    `select action, actor_type, actor_id, detail->>'onBehalfOf' as behalf, organization_id as org
+    `select action, actor_type, actor_id, on_behalf_of as behalf, organization_id as org
     from audit_events where target_id = any($1) order by id`,
     [sidOf(token), made?.id],
   );

@@ -97,9 +97,12 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
   let isTicking = false;
   let isStopped = false;
 
-  async function see(): Promise<Seen> {
+  const readIn = async (em: EntityManager) => (await em.execute<Seen[]>(look("?"), [days, days]))[0];
+  const readInBackground = () => storage.inBackground<Seen>("signing keys", look("$1"), [days]);
+
+  async function see(read: () => Promise<Seen | undefined> = readInBackground): Promise<Seen> {
     const startedAt = performance.now();
-    const seen = await storage.inBackground<Seen>("signing keys", look("$1"), [days]);
+    const seen = await read();
     if (seen === undefined) {
       throw new Error("the look at the signing keys always has a row");
     }
@@ -131,7 +134,7 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
 
   async function rotate(): Promise<void> {
     const isDueStill = async (em: EntityManager) => {
-      const [seen] = await em.execute<Seen[]>(look("?"), [days, days]);
+      const seen = await readIn(em);
       return seen !== undefined && isRotationDue(seen);
     };
     // To make one may take a while: it is not to be made anew with each attempt that fails.
@@ -140,13 +143,13 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
       log.info({ kid: spare.kid, algorithm }, "made a signing key");
     }
     spare = undefined;
-    await see();
   }
 
   async function tick(): Promise<void> {
     const seen = await seeOnce();
     if (isRotationDue(seen)) {
       await rotate();
+      await see();
     }
     if (seen.has_spent) {
       const erase = `update signing_keys set sealed_private_key = null where ${SPENT}`;
@@ -166,8 +169,10 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
     }
   }
 
-  if (isRotationDue(await see())) {
+  const seeAtStart = () => see(() => readIn(storage.fork()));
+  if (isRotationDue(await seeAtStart())) {
     await rotate();
+    await seeAtStart();
   }
   // Better now than at the first login.
   await storage.fork().transactional(readSigner);
@@ -188,7 +193,7 @@ export async function loadSigningKeys(options: SigningKeysOptions): Promise<Sign
         })),
       };
     },
-    refresh: () => quietly(see),
+    refresh: () => quietly(() => see()),
     start() {
       timer = setInterval(async () => {
         if (!isTicking) {

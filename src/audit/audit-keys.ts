@@ -23,13 +23,13 @@ interface KeyRow {
 }
 
 /** Where a key is sealed: for whoever seals it anew. */
-export const auditKeyPlace = (kid: string): string => `audit_keys/${kid}`;
+export const placeOfAuditKey = (kid: string): string => `audit_keys/${kid}`;
 
 /** Loads the deployment's key for checkpoints, or makes it: one, however many processes start at once. */
 export async function loadAuditKeys(storage: Storage, seal: Seal): Promise<AuditKeys> {
   const open = ({ kid, sealed_private_key }: KeyRow): KeyObject =>
     createPrivateKey({
-      key: seal.open(sealed_private_key, auditKeyPlace(kid)),
+      key: seal.open(sealed_private_key, placeOfAuditKey(kid)),
       format: "der",
       type: "pkcs8",
     });
@@ -45,7 +45,7 @@ export async function loadAuditKeys(storage: Storage, seal: Seal): Promise<Audit
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const kid = await calculateJwkThumbprint(publicKey.export({ format: "jwk" }) as JWK);
     const pkcs8 = privateKey.export({ format: "der", type: "pkcs8" });
-    const sealed_private_key = seal.close(pkcs8, auditKeyPlace(kid));
+    const sealed_private_key = seal.close(pkcs8, placeOfAuditKey(kid));
     await em.execute("insert into audit_keys (kid, sealed_private_key) values (?, ?)", [
       kid,
       sealed_private_key,

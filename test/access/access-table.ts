@@ -182,11 +182,6 @@ FinishServiceKeyRotation id=known        -       perm    perm   perm    perm    
 FinishServiceKeyRotation id=missing      -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
 GetServiceKeyUsage id=known              -       perm    perm   perm    perm    perm    perm   perm   perm   ok        ok       ok       ok       perm         perm
 GetServiceKeyUsage id=missing            -       perm    perm   perm    perm    perm    perm   perm   perm   none      none     none     none     perm         perm
-Check                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-List                                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-Watch                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-ServerReflectionInfo                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
-ServerReflectionInfo(v1alpha)            ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 ListAuditEvents                          -       perm    ok     perm    ok      ok      ok     ok     ok     ok        which    ok       which    which        perm
 ListAuditEvents org=acme                 -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
 ListAuditEvents org=globex               -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
@@ -199,6 +194,11 @@ ListAuditCheckpoints                     -       perm    ok     perm    ok      
 ListAuditCheckpoints org=acme            -       perm    ok     perm    ok      ok      ok     ok     other  ok        ok       ok       ok       ok           perm
 ListAuditCheckpoints org=globex          -       other   other  other   other   other   other  other  ok     ok        ok       two      ok       ok           perm
 ListAuditCheckpoints org=missing         -       other   other  other   other   other   other  other  other  nowhere   nowhere  two      nowhere  nowhere      perm
+Check                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+List                                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+Watch                                    ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo                     ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
+ServerReflectionInfo(v1alpha)            ok      ok      ok     ok      ok      ok      ok     ok     ok     ok        ok       ok       ok       ok           ok
 `;
 
 export interface Row {

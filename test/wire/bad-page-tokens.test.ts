@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { addEvent, sealingOf } from "../audit/sealing.ts";
 import { query } from "../support/cluster.ts";
 import { ApiKeyService, OrganizationService, startService } from "../support/service.ts";
 import { goodCalls } from "./methods.ts";
@@ -23,12 +24,14 @@ describe("a page token", () => {
     { method: "OrganizationService/ListOrganizations", fields: [platform] },
     { method: "ServiceKeyService/ListServiceKeys", fields: [platform] },
     { method: "RoleService/ListRoles", fields: [platform] },
+    { method: "AuditService/ListAuditEvents", fields: [platform] },
+    { method: "AuditService/ListAuditCheckpoints", fields: [platform] },
   ] as const;
 
   test("is tried with every list", () => {
-    const lists = calls.filter(({ method: { input } }) => input.field["pageToken"] !== undefined);
+    const lists = calls.filter(({ method: { input } }) => input.field["pageSize"] !== undefined);
     assert.deepEqual(
-      lists.map(({ path }) => path).toSorted(),
+      [...new Set(lists.map(({ path }) => path))].toSorted(),
       LISTS.map(({ method }) => `/latchkey.v1.${method}`).toSorted(),
     );
   });
@@ -44,6 +47,11 @@ describe("a page token", () => {
       await apiKeys.createApiKey({ name, environment: "test", permissions: ["calls.read"] });
     }
     await serviceKeys.createServiceKey({ name: "one-more" });
+    const sealing = await sealingOf(service);
+    for (const organizationId of [service.organizationId, service.organizationId]) {
+      await addEvent(service.core.storage, organizationId);
+      await sealing.sealer().seal();
+    }
     await organizations.createOrganization({ name: "One more" });
     await newUser(theirs.organizationId);
     await service
@@ -140,6 +148,10 @@ describe("a page token", () => {
     "ServiceKeyService/ListServiceKeys": `with k as (select max(id::text)::uuid as id from service_keys where id <> $1),
       s as (delete from service_key_slots where service_key_id = (select id from k))
       delete from service_keys where id = (select id from k)`,
+    "AuditService/ListAuditEvents":
+      "delete from audit_events where id = (select id from audit_events where chain = $1 order by occur_time, id limit 1)",
+    "AuditService/ListAuditCheckpoints":
+      "delete from audit_checkpoints where id = (select min(id::text)::uuid from audit_checkpoints where chain = $1)",
   };
 
   for (const { method } of LISTS) {

@@ -12,6 +12,7 @@ import {
   listRules,
   mapRules,
   rulesOf,
+  timestampRules,
   stringRules,
 } from "./leaves.ts";
 
@@ -195,9 +196,11 @@ function breakingOf(leaf: Leaf): readonly Json[] {
       return [
         "1970-01-01T00:00:00Z",
         "0001-01-01T00:00:00Z",
-        "2020-01-01T00:00:00+14:00",
         "9999-12-31T23:59:59.999999999Z",
-        new Date(Date.now() - 1).toISOString(),
+        // What has been is asked for, and does not end then.
+        ...(timestampRules(leaf.rules)?.greaterThan.case === "gtNow"
+          ? ["2020-01-01T00:00:00+14:00", new Date(Date.now() - 1).toISOString()]
+          : []),
       ];
     case "duration": {
       const rules = durationRules(leaf.rules);

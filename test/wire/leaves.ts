@@ -124,6 +124,10 @@ export function durationRules(rules: Rules) {
   return rules?.type.case === "duration" ? rules.type.value : undefined;
 }
 
+export function timestampRules(rules: Rules) {
+  return rules?.type.case === "timestamp" ? rules.type.value : undefined;
+}
+
 export function enumOf({ desc }: Leaf): DescEnum {
   return desc.enum ?? assert.fail(`${desc} is an enum`);
 }

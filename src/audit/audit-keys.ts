@@ -28,7 +28,11 @@ export const auditKeyPlace = (kid: string): string => `audit_keys/${kid}`;
 /** Loads the deployment's key for checkpoints, or makes it: one, however many processes start at once. */
 export async function loadAuditKeys(storage: Storage, seal: Seal): Promise<AuditKeys> {
   const open = ({ kid, sealed_private_key }: KeyRow): KeyObject =>
-    createPrivateKey({ key: seal.open(sealed_private_key, auditKeyPlace(kid)), format: "der", type: "pkcs8" });
+    createPrivateKey({
+      key: seal.open(sealed_private_key, auditKeyPlace(kid)),
+      format: "der",
+      type: "pkcs8",
+    });
 
   const newest = await storage.fork().transactional(async (em) => {
     await em.execute("select pg_advisory_xact_lock(?)", [LOCKS.auditKey]);

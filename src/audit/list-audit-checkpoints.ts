@@ -22,13 +22,11 @@ export async function listAuditCheckpoints(
   request: PageRequest,
 ): Promise<Page<SignedCheckpoint>> {
   const page = await parts.pager.page(`audit_checkpoints ${chain}`, request, async (after, limit) => {
-    const rows: { id: string; sequence: string; jws: string }[] = await parts.storage
-      .fork()
-      .execute(
-        `select id, sequence::text as sequence, jws from audit_checkpoints
+    const rows: { id: string; sequence: string; jws: string }[] = await parts.storage.fork().execute(
+      `select id, sequence::text as sequence, jws from audit_checkpoints
         where chain = ? ${after === undefined ? "" : "and id < ?"} order by id desc limit ${limit}`,
-        after === undefined ? [chain] : [chain, after],
-      );
+      after === undefined ? [chain] : [chain, after],
+    );
     return rows;
   });
   const rows = await Promise.all(

@@ -92,7 +92,9 @@ async function find(
   }
   const all = (conditions: typeof bounds) => conditions.map(([sql]) => sql).join(" and ");
   const values = [...bounds, ...wanted].flatMap(([, ...of]) => of);
-  const [row] = await em.execute<[{ found: [id: string, bytes: number][]; last: string | null; many: boolean }]>(
+  const [row] = await em.execute<
+    [{ found: [id: string, bytes: number][]; last: string | null; many: boolean }]
+  >(
     `with scanned as (
       select id, occur_time, actor_id, on_behalf_of, action, target_id from audit_events
       where ${all(bounds)} order by occur_time desc, id desc limit ${MOST_SCANNED}

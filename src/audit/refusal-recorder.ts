@@ -83,7 +83,9 @@ export class RefusalRecorder {
       return;
     }
     try {
-      await this.#storage.inBackground("record refusals", INSERT, [...eventRows(groups.map(eventOf), undefined)]);
+      await this.#storage.inBackground("record refusals", INSERT, [
+        ...eventRows(groups.map(eventOf), undefined),
+      ]);
       this.#unwritten = [];
       this.#isFailing = false;
     } catch (error) {

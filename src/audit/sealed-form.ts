@@ -59,7 +59,13 @@ export interface SealToHash {
 }
 
 /** SHA-256 of a seal and thereby of all before it, in hexadecimal digits. */
-export function sealHash({ previousHash, chain, sequence, eventId, eventDigest: digest }: SealToHash): string {
+export function sealHash({
+  previousHash,
+  chain,
+  sequence,
+  eventId,
+  eventDigest: digest,
+}: SealToHash): string {
   return digestOf(["latchkey audit seal 1", previousHash, chain, String(sequence), eventId, digest]);
 }
 

@@ -136,7 +136,11 @@ interface SealRow extends Omit<StoredEvent, "id"> {
   readonly id: string | null;
 }
 
-async function walkSeals({ auditKeys }: VerifyParts, em: EntityManager, from: Progress): Promise<Progress | Fault> {
+async function walkSeals(
+  { auditKeys }: VerifyParts,
+  em: EntityManager,
+  from: Progress,
+): Promise<Progress | Fault> {
   const { chain } = from;
   // From the very first: a sequence that no seal may have is a fault too.
   const least = from.sequence === "0" ? String(-(2n ** 63n)) : String(BigInt(from.sequence) + 1n);
@@ -149,8 +153,17 @@ async function walkSeals({ auditKeys }: VerifyParts, em: EntityManager, from: Pr
     [chain, least],
   );
   const isLast = rows.length < MOST_AT_ONCE;
-  const personal = await personalFaults(em, rows.flatMap(({ id, personal_digest }) => (id === null ? [] : [{ id, personal_digest }])));
-  const checkpoints = await checkpointsOf(auditKeys, em, chain, least, isLast ? undefined : rows.at(-1)?.sequence);
+  const personal = await personalFaults(
+    em,
+    rows.flatMap(({ id, personal_digest }) => (id === null ? [] : [{ id, personal_digest }])),
+  );
+  const checkpoints = await checkpointsOf(
+    auditKeys,
+    em,
+    chain,
+    least,
+    isLast ? undefined : rows.at(-1)?.sequence,
+  );
   let sequence = BigInt(from.sequence);
   let { hash } = from;
   let met = BigInt(from.checkpoints);
@@ -178,7 +191,8 @@ async function walkSeals({ auditKeys }: VerifyParts, em: EntityManager, from: Pr
       met++;
     }
   }
-  const beyond = isLast && (checkpoints.size > 0 || (from.kept !== null && BigInt(from.kept.sequence) > sequence));
+  const beyond =
+    isLast && (checkpoints.size > 0 || (from.kept !== null && BigInt(from.kept.sequence) > sequence));
   if (beyond) {
     const forged = [...checkpoints.values()].flat().find(({ isSigned }) => !isSigned);
     return forged === undefined
@@ -333,7 +347,8 @@ function verificationOf(
 ): Verification {
   return {
     fault,
-    verifiedEvents: fault !== undefined && fault.sequence > 0n ? fault.sequence - 1n : BigInt(progress?.sequence ?? 0),
+    verifiedEvents:
+      fault !== undefined && fault.sequence > 0n ? fault.sequence - 1n : BigInt(progress?.sequence ?? 0),
     verifiedCheckpoints: BigInt(progress?.checkpoints ?? 0),
     unsealedEvents: count,
     oldestUnsealedTime: oldest,

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   permission: async () => (await import("./permission-command.ts")).permissionCommand(),
   "service-key": async () => (await import("./service-key-command.ts")).serviceKeyCommand(),
   org: async () => (await import("./organization-command.ts")).organizationCommand(),
+  audit: async () => (await import("./audit-command.ts")).auditCommand(),
 };
 
 /** The command line; with the name of one command, that one alone. */

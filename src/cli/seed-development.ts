@@ -70,7 +70,9 @@ export async function seedDevelopment(
       organizationId,
       action: "development.seed",
       targetId: organizationId,
-      detail: { after: { administrators: [userId], keys: [apiKey.displayPrefix, internalKey.displayPrefix] } },
+      detail: {
+        after: { administrators: [userId], keys: [apiKey.displayPrefix, internalKey.displayPrefix] },
+      },
       personal: { userId, data: { after: { email } } },
     };
     return { result, event, tags };

@@ -166,9 +166,11 @@ async function transact<Result>(pool: Pool, work: (run: RunStatement) => Promise
   const client = await pool.connect();
   try {
     await client.query("begin");
-    const result = await work(async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
-      return (await client.query<Row>(sql, values && [...values])).rows;
-    });
+    const result = await work(
+      async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
+        return (await client.query<Row>(sql, values && [...values])).rows;
+      },
+    );
     await client.query("commit");
     return result;
   } catch (error) {

@@ -42,7 +42,8 @@ const NOT_THEIRS: Readonly<Record<string, string>> = {
   users: `platform_role is not null
     or id in (select user_id from memberships where organization_id = $2::uuid)`,
   audit_events: "organization_id is distinct from $1::uuid",
-  audit_personal_data: "event_id in (select id from audit_events where organization_id is distinct from $1::uuid)",
+  audit_personal_data:
+    "event_id in (select id from audit_events where organization_id is distinct from $1::uuid)",
   audit_unsealed: "chain <> $1::uuid",
   audit_seals: "chain <> $1::uuid",
   audit_checkpoints: "chain <> $1::uuid",

@@ -20,7 +20,13 @@ export async function addEvent(
   const targetId = uuidv4();
   await mutate(storage, author, async () => ({
     result: undefined,
-    event: { organizationId, action: "test.change", targetId, detail: { after: { name: targetId } }, ...event },
+    event: {
+      organizationId,
+      action: "test.change",
+      targetId,
+      detail: { after: { name: targetId } },
+      ...event,
+    },
     tags: [],
   }));
   return targetId;

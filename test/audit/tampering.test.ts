@@ -4,7 +4,13 @@ import fc from "fast-check";
 import { Client } from "pg";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { readCheckpoint, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { NO_HASH, STORED_EVENT, type StoredEvent, eventDigest, sealHash } from "../../src/audit/sealed-form.ts";
+import {
+  eventDigest,
+  NO_HASH,
+  STORED_EVENT,
+  type StoredEvent,
+  sealHash,
+} from "../../src/audit/sealed-form.ts";
 import type { FaultKind } from "../../src/audit/verify-audit-log.ts";
 import { runFrom } from "../../src/changes/call-origin.ts";
 import { addOrganization } from "../access/cast.ts";
@@ -14,7 +20,14 @@ import { addEvent, type Sealing, sealingOf } from "./sealing.ts";
 // Whoever may write to the database as they like, but does not hold the encryption key.
 
 const EVENTS = 12;
-const TABLES = ["audit_events", "audit_seals", "audit_checkpoints", "audit_personal_data", "audit_unsealed", "audit_keys"];
+const TABLES = [
+  "audit_events",
+  "audit_seals",
+  "audit_checkpoints",
+  "audit_personal_data",
+  "audit_unsealed",
+  "audit_keys",
+];
 
 let service: TestService;
 let sealing: Sealing;
@@ -81,7 +94,10 @@ async function foundAfter(
     return { kind: fault?.kind, sequence: Number(fault?.sequence ?? 0) };
   } finally {
     for (const table of TABLES) {
-      const names = columns.get(table)?.map(({ name }) => name).join(", ");
+      const names = columns
+        .get(table)
+        ?.map(({ name }) => name)
+        .join(", ");
       await run(`delete from ${table}`);
       await run(`insert into ${table} (${names}) select ${names} from kept.${table}`);
     }
@@ -121,13 +137,20 @@ const OTHERS: Readonly<Record<string, (column: string) => string>> = {
 for (const table of ["audit_events", "audit_seals", "audit_checkpoints", "audit_personal_data"]) {
   test(`to alter any column of any row of ${table} is found`, async () => {
     const key = table === "audit_events" || table === "audit_checkpoints" ? "id::text" : "ctid::text";
-    const where = table === "audit_personal_data" ? "true" : table === "audit_events" ? "organization_id = $1" : "chain = $1";
+    const where =
+      table === "audit_personal_data"
+        ? "true"
+        : table === "audit_events"
+          ? "organization_id = $1"
+          : "chain = $1";
     const rows = await run(
       `select ${key} as key from ${table} where ${where} order by 1`,
       table === "audit_personal_data" ? [] : [chain],
     );
     assert.ok(rows.length > 1);
-    const all = (columns.get(table) ?? []).filter(({ name }) => `${table}.${name}` !== "audit_checkpoints.chain");
+    const all = (columns.get(table) ?? []).filter(
+      ({ name }) => `${table}.${name}` !== "audit_checkpoints.chain",
+    );
     const cases = all.flatMap(({ name, type, nullable }) => {
       const other = OTHERS[type] ?? assert.fail(`${type} is altered in no way yet`);
       return [other(name), ...(nullable ? ["null"] : [])].map((value) => ({ name, value }));
@@ -154,7 +177,9 @@ for (const table of ["audit_events", "audit_seals", "audit_checkpoints", "audit_
 test("an event that is changed, removed or put elsewhere is found where it is", async () => {
   for (const sequence of [1, 5, EVENTS]) {
     assert.deepEqual(
-      await foundAfter(() => run(`update audit_events set action = 'x' where id = ${eventAt}`, [chain, sequence])),
+      await foundAfter(() =>
+        run(`update audit_events set action = 'x' where id = ${eventAt}`, [chain, sequence]),
+      ),
       { kind: "EVENT_ALTERED", sequence },
     );
     assert.deepEqual(
@@ -216,7 +241,11 @@ test("whatever is cut out of the middle or off the end is found, with its seals 
             (select event_id from audit_seals where chain = $1 and sequence between $2 and $3)`,
           [chain, from, to],
         );
-        await run("delete from audit_seals where chain = $1 and sequence between $2 and $3", [chain, from, to]);
+        await run("delete from audit_seals where chain = $1 and sequence between $2 and $3", [
+          chain,
+          from,
+          to,
+        ]);
       };
       const expected =
         to === EVENTS
@@ -293,7 +322,11 @@ test("nobody else's key makes a checkpoint: neither a foreign one, nor one that 
       createTime: new Date(),
     });
     const insert = () =>
-      run("insert into audit_checkpoints (id, chain, sequence, jws) values ($1, $2, 9, $3)", [id, chain, jws]);
+      run("insert into audit_checkpoints (id, chain, sequence, jws) values ($1, $2, 9, $3)", [
+        id,
+        chain,
+        jws,
+      ]);
     assert.deepEqual(await foundAfter(insert), { kind: "CHECKPOINT_ALTERED", sequence: 9 });
     const besides = async () => {
       await insert();
@@ -327,8 +360,16 @@ test("a checkpoint of another record, and any text that is none, is no checkpoin
     createTime: new Date(),
   });
   const [head, payload, signature] = kept.split(".");
-  const none = Buffer.from(JSON.stringify({ alg: "none", typ: "latchkey-audit-checkpoint+jws" })).toString("base64url");
-  for (const text of [elsewhere.jws, "x", `${head}.${payload}.`, `${none}.${payload}.${signature}`, `${none}.${payload}.`]) {
+  const none = Buffer.from(JSON.stringify({ alg: "none", typ: "latchkey-audit-checkpoint+jws" })).toString(
+    "base64url",
+  );
+  for (const text of [
+    elsewhere.jws,
+    "x",
+    `${head}.${payload}.`,
+    `${none}.${payload}.${signature}`,
+    `${none}.${payload}.`,
+  ]) {
     assert.equal((await foundAfter(async () => {}, text)).kind, "CHECKPOINT_ALTERED", text);
   }
 });
@@ -344,19 +385,19 @@ test("an event that came in past the queue is found, sealed into another chain o
   assert.deepEqual(await foundAfter(insert), { kind: "EVENT_INSERTED", sequence: 0 });
   const hidden = async () => {
     await insert();
-    await run("insert into audit_seals (chain, sequence, event_id, event_digest, hash) values ($1, 1, $2, '', '')", [
-      uuidv4(),
-      id,
-    ]);
+    await run(
+      "insert into audit_seals (chain, sequence, event_id, event_digest, hash) values ($1, 1, $2, '', '')",
+      [uuidv4(), id],
+    );
   };
   assert.deepEqual(await foundAfter(hidden), { kind: "EVENT_INSERTED", sequence: 0 });
   const before = async () => {
     await insert();
     await run("alter table audit_seals drop constraint audit_seals_sequence_check");
-    await run("insert into audit_seals (chain, sequence, event_id, event_digest, hash) values ($1, -1, $2, '', '')", [
-      chain,
-      id,
-    ]);
+    await run(
+      "insert into audit_seals (chain, sequence, event_id, event_digest, hash) values ($1, -1, $2, '', '')",
+      [chain, id],
+    );
   };
   assert.deepEqual(await foundAfter(before), { kind: "SEAL_ALTERED", sequence: -1 });
 });
@@ -379,9 +420,10 @@ test("the service does not sign a chain that contradicts what it has signed", as
     await rewrite();
     await addEvent(service.core.storage, chain);
     await sealing.sealer().seal();
-    assert.deepEqual(await run("select max(sequence)::int as last from audit_checkpoints where chain = $1", [chain]), [
-      { last: EVENTS },
-    ]);
+    assert.deepEqual(
+      await run("select max(sequence)::int as last from audit_checkpoints where chain = $1", [chain]),
+      [{ last: EVENTS }],
+    );
   });
   assert.equal(found.kind, "CHAIN_REWRITTEN");
   await run("delete from audit_due_checkpoints");

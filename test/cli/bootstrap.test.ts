@@ -52,8 +52,10 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
     const { password, organizationId } = await bootstraps(deployment);
     const events = await query<Record<string, unknown>>(
       deployment.database,
-      `select e.organization_id, actor_type, actor_id, target_id = u.id::text as is_target, detail
-       from audit_events e, users u where action = 'administrator.bootstrap'`,
+      `select e.organization_id, actor_type, actor_id, target_id = u.id::text as is_target,
+         detail #>> '{after,administrators,0}' = u.id::text as is_in_detail, p.data
+       from audit_events e, users u, audit_personal_data p
+       where action = 'administrator.bootstrap' and p.event_id = e.id`,
     );
     assert.deepEqual(events, [
       {
@@ -61,7 +63,8 @@ describe("latchkey bootstrap", { concurrency: 3 }, () => {
         actor_type: "operator",
         actor_id: "bootstrap",
         is_target: true,
-        detail: { email: EMAIL },
+        is_in_detail: true,
+        data: JSON.stringify({ after: { email: EMAIL } }),
       },
     ]);
     const dump = await everythingIn(deployment.database);

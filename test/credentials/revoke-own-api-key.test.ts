@@ -82,7 +82,12 @@ test("whoever holds a key revokes it, from the moment that the call answers, and
       action: "api_key.revoke",
       actor_type: "api_key",
       actor_id: id,
-      detail: { reason: "found in a log", offspring: [] },
+      detail: {
+        before: { revoked: false },
+        after: { revoked: true },
+        reason: "found in a log",
+        offspring: [],
+      },
     },
   ]);
 });

@@ -110,7 +110,8 @@ test("the ORM has nothing to add or to change in a migrated database", async () 
   const statements = sql.split(";\n").map((statement) => statement.trim());
   const changes = statements.filter(
     (statement) =>
-      statement !== "" && !/^(drop (table|index|trigger|function)|alter table "\w+" drop constraint) /.test(statement),
+      statement !== "" &&
+      !/^(drop (table|index|trigger|function)|alter table "\w+" drop constraint) /.test(statement),
   );
   assert.deepEqual(changes, []);
 });

@@ -50,6 +50,8 @@ export interface TestService {
 }
 
 export interface TestServiceOptions extends Partial<AppSettings> {
+  /** A database that is migrated, and how to connect to it; else one is made. */
+  readonly connection?: DatabaseConnection;
   /** Another replica on the same database. */
   readonly beside?: TestService;
   /** Puts something between the service and its parts, to make it fail. */
@@ -57,8 +59,8 @@ export interface TestServiceOptions extends Partial<AppSettings> {
 }
 
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { beside, wrapCore = (core: Core) => core, ...settings } = options;
-  const connection = beside?.connection ?? (await createDatabase());
+  const { beside, connection: given, wrapCore = (core: Core) => core, ...settings } = options;
+  const connection = beside?.connection ?? given ?? (await createDatabase());
   const encryptionKey = beside?.encryptionKey ?? randomBytes(32);
   const logged: string[] = [];
   const log = createLog("trace", { write: (line: string) => logged.push(line) });

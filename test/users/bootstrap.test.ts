@@ -160,13 +160,18 @@ test("what is no name and no email is refused before anything is made", async ()
 test("it is recorded as the operator's doing, without the password", async () => {
   await run("delete from audit_events");
   await bootstrap(service.core, asked());
-  const events = await run("select actor_type, actor_id, action, detail from audit_events");
+  const events = await run(
+    `select actor_type, actor_id, action, detail #- '{after,passwordExpireTime}' as detail, p.data
+     from audit_events e join audit_personal_data p on p.event_id = e.id and p.user_id::text = e.target_id`,
+  );
+  const [first] = await run("select id from users where email = 'first@acme.test'");
   assert.deepEqual(events, [
     {
       actor_type: "operator",
       actor_id: "bootstrap",
       action: "administrator.bootstrap",
-      detail: { email: "first@acme.test" },
+      detail: { before: { administrators: [] }, after: { administrators: [(first as { id: string }).id] } },
+      data: JSON.stringify({ after: { email: "first@acme.test" } }),
     },
   ]);
 });
@@ -180,7 +185,7 @@ test("those whom a new administrator replaces lose the platform's rights, on rec
   const id = String((before as { id: string }).id);
   const told = await run(
     `select (select tags from changes order by id desc limit 1) as tags,
-      (select detail -> 'replaced' from audit_events order by id desc limit 1) as replaced`,
+      (select detail #> '{before,administrators}' from audit_events order by id desc limit 1) as replaced`,
   );
   const [{ tags, replaced }] = told as [{ tags: string[]; replaced: string[] }];
   assert.ok(tags.includes(`user:${id}`));

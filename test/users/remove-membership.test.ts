@@ -569,6 +569,7 @@ test("a removal is on record, and told to the feed of changes: the person, every
     actor_id: owner.id,
     detail: {
       before: { role: "member", disabled: false },
+      after: { removed: true },
       newOwnerId: heir.id,
       handedOver: keys.map(({ id }) => id),
       revoked: [],

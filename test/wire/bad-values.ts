@@ -12,8 +12,8 @@ import {
   listRules,
   mapRules,
   rulesOf,
-  timestampRules,
   stringRules,
+  timestampRules,
 } from "./leaves.ts";
 
 // What may stand in the place of a value on the wire, and must not.

@@ -97,7 +97,6 @@ export async function importApiKeys(
       action: "api_key.import",
       targetId: organizationId,
       detail: {
-        after: { keys: ids.length },
         owner,
         format,
         algorithm: hashing.algorithm,

@@ -7,6 +7,7 @@ import { erasePersonalData } from "../../src/audit/erase-personal-data.ts";
 import { AuditService } from "../../src/gen/latchkey/v1/audit_pb.ts";
 import { createLog } from "../../src/server/log.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
+import { migrate } from "../../src/storage/migrate.ts";
 import { createDatabase, query } from "../support/cluster.ts";
 import { ApiKeyService, startService, type TestService, UserService } from "../support/service.ts";
 import { sealingOf } from "./sealing.ts";
@@ -79,7 +80,8 @@ test("it may neither change nor delete what is recorded", async () => {
   }
 });
 
-test("it starts as that role too, with what is there", async () => {
+test("it starts as that role too, with what is there, and finds nothing to migrate", async () => {
+  assert.deepEqual(await migrate({ ...owner, user: role }, "production"), []);
   const core = await openCore(
     { connection: { ...owner, user: role }, encryptionKey: service.encryptionKey, passwordMinimumLength: 15 },
     createLog("silent", { write: () => {} }),

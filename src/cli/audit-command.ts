@@ -124,10 +124,10 @@ function verifyCommand(): Command {
         const { nextPageToken: pageToken } = answer;
         answer = await service.call(method.verifyAuditLog, { ...recordOf(options), pageToken });
       }
-      await print(options, answerOf(VerifyAuditLogResponseSchema, answer, shownVerification(answer)));
       if (answer.fault !== undefined) {
         throw new CommandError(`the record does not hold: ${shownFault(answer.fault)}`);
       }
+      await print(options, answerOf(VerifyAuditLogResponseSchema, answer, shownVerification(answer)));
     });
   return withExample(command, "latchkey audit verify --record platform");
 }
@@ -166,19 +166,19 @@ function shownChange({ before, after, detail }: AuditEvent): string {
   return Object.keys(parts).length === 0 ? "" : JSON.stringify(parts);
 }
 
-function shownFault({ kind }: AuditFault): string {
-  return AuditFaultKindSchema.value[kind]?.localName ?? String(kind);
+function shownFault({ kind, sequence, eventId }: AuditFault): string {
+  const name = AuditFaultKindSchema.value[kind]?.localName ?? String(kind);
+  return [name, sequence !== 0n && `at ${sequence}`, eventId && `of event ${eventId}`]
+    .filter(Boolean)
+    .join(" ");
 }
 
 function shownVerification(answer: VerifyAuditLogResponse): string {
-  const { fault, oldestUnsealedTime } = answer;
+  const { oldestUnsealedTime } = answer;
   return fieldsOf([
     ["verified events", String(answer.verifiedEvents)],
     ["verified checkpoints", String(answer.verifiedCheckpoints)],
     ["not sealed yet", String(answer.unsealedEvents)],
     ["since", oldestUnsealedTime && timestampDate(oldestUnsealedTime).toISOString()],
-    ["fault", fault && shownFault(fault)],
-    ["at", fault && String(fault.sequence)],
-    ["event", fault?.eventId],
   ]);
 }

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { LOCKS } from "../storage/locks.ts";
 import type { RunStatement, Storage } from "../storage/open-storage.ts";
 import type { AuditKeys } from "./audit-keys.ts";
+import { eraseLate, HAS_COME_LATE } from "./erase-personal-data.ts";
 import { type CheckpointPace, MOST_AT_ONCE, sealEvents } from "./seal-events.ts";
 import { signDueCheckpoints } from "./sign-due-checkpoints.ts";
 
@@ -21,7 +22,8 @@ export interface AuditSealerOptions {
 
 const WORK = `
   select exists (select from audit_unsealed)
-    or exists (select from audit_due_checkpoints where due_time <= now()) as found`;
+    or exists (select from audit_due_checkpoints where due_time <= now())
+    or ${HAS_COME_LATE} as found`;
 
 /**
  * Seals events into their chains, and signs those, beside the calls: no change waits for it. Every replica offers
@@ -87,6 +89,7 @@ export class AuditSealer {
     while (sealed === MOST_AT_ONCE && !this.#isClosed) {
       sealed = await this.#alone((run) => sealEvents(run, this.#pace), 0);
     }
+    await this.#alone(eraseLate, undefined);
     for (const chain of await this.#alone((run) => signDueCheckpoints(run, keys, issuer), [])) {
       log.error({ chain }, "an audit record contradicts its last checkpoint; it is not signed");
     }

@@ -49,6 +49,7 @@ const NOT_THEIRS: Readonly<Record<string, string>> = {
   audit_checkpoints: "chain <> $1::uuid",
   audit_due_checkpoints: "chain <> $1::uuid",
   audit_keys: "true",
+  audit_erasures: "user_id in (select user_id from memberships where organization_id = $2::uuid)",
   permissions: "true",
   service_keys: "true",
   service_key_slots: "true",

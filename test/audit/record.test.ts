@@ -139,6 +139,27 @@ test("no event's own row tells of a person, and what is erased is gone from ever
   assert.equal((await sealing.verify(service.organizationId)).fault, undefined);
 });
 
+test("what is told of somebody while they are erased, or a little later, is erased too", async () => {
+  const { id } = await createdUser();
+  const { storage } = service.core;
+  const personal = (name: string) => ({ personal: { userId: id, data: { after: { name } } } });
+  const erasing = storage.fork();
+  await erasing.begin();
+  await erasePersonalData(erasing, id);
+  // It was not there when it was erased.
+  await addEvent(storage, service.organizationId, personal("meanwhile"));
+  await erasing.commit();
+  await addEvent(storage, service.organizationId, personal("later"));
+  await sealing.sealer().seal();
+  const left = await query(
+    service.connection,
+    "select from audit_personal_data where user_id = $1 and data is not null",
+    [id],
+  );
+  assert.equal(left.length, 0);
+  assert.equal((await sealing.verify(service.organizationId)).fault, undefined);
+});
+
 test("events are listed newest first, page by page, through every filter, each once", async () => {
   const organizationId = await addOrganization(service.core);
   const { storage } = service.core;

@@ -12,6 +12,7 @@ import { createDatabase, query } from "../support/cluster.ts";
 const WITHOUT_ENTITY = [
   "audit_checkpoints",
   "audit_due_checkpoints",
+  "audit_erasures",
   "audit_events",
   "audit_keys",
   "audit_personal_data",

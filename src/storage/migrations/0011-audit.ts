@@ -29,6 +29,13 @@ export class Audit extends Migration {
     this.addSql(`
       create index audit_personal_data_user_id_idx on audit_personal_data (user_id) where data is not null`);
 
+    // Whose data was erased lately: what is recorded of them at the same time is erased a little later.
+    this.addSql(`
+      create table audit_erasures (
+        user_id uuid primary key,
+        erase_time timestamptz not null default now()
+      )`);
+
     // Which events wait for their seals. It is a trigger that puts them there, whoever adds an event.
     this.addSql(`
       create table audit_unsealed (

@@ -229,6 +229,7 @@ function faultOf(
 
 interface PersonalRow {
   readonly event_id: string;
+  readonly position: number;
   readonly user_id: string | null;
   readonly salt: string | null;
   readonly data: string | null;
@@ -241,16 +242,17 @@ async function personalFaults(
   events: readonly { readonly id: string; readonly personal_digest: string | null }[],
 ): Promise<ReadonlySet<string>> {
   const rows: PersonalRow[] = await em.execute(
-    `select event_id, user_id, encode(salt, 'hex') as salt, data, encode(digest, 'hex') as digest
+    `select event_id, position, user_id, encode(salt, 'hex') as salt, data, encode(digest, 'hex') as digest
     from audit_personal_data
     where event_id in (select jsonb_array_elements_text(?::jsonb)::uuid) order by event_id, position`,
     [JSON.stringify(events.map(({ id }) => id))],
   );
   const of = Map.groupBy(rows, ({ event_id }) => event_id);
-  const isWrong = ({ salt, user_id, data, digest }: PersonalRow) =>
-    salt === null || data === null
+  const isWrong = ({ position, salt, user_id, data, digest }: PersonalRow, at: number) =>
+    position !== at ||
+    (salt === null || data === null
       ? salt !== data
-      : digestOfPersonal(Buffer.from(salt, "hex"), user_id, data) !== digest;
+      : digestOfPersonal(Buffer.from(salt, "hex"), user_id, data) !== digest);
   return new Set(
     events
       .filter(({ id, personal_digest }) => {

@@ -17,6 +17,10 @@ import { until } from "../support/until.ts";
 let service: TestService;
 before(async () => {
   service = await startService();
+  // The first call of all connects to the database, which may take longer than a deadline of these tests.
+  await service.client(AuthenticationService).authenticate({
+    headers: [{ name: "X-API-Key", value: service.apiKey }],
+  });
 });
 after(() => service.stop());
 

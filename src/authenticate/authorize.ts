@@ -40,8 +40,8 @@ export function authorize(rule: PermissionRule, decision: Decision, subject: Sub
   const holds = permissions.has(rule.name) || forPlatform;
 
   if (rule.scope === "platform") {
-    // Who names nobody speaks of themselves.
-    const isOwnMatter = rule.self && principal.type === "user" && ["", principal.id].includes(subject.id);
+    // Who names nobody speaks of themselves. A service on somebody's behalf is not that person here either.
+    const isOwnMatter = rule.self && isThemselves(decision) && ["", principal.id].includes(subject.id);
     require(holds || isOwnMatter, rule);
     return { decision, organizationId: undefined };
   }

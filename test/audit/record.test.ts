@@ -130,10 +130,10 @@ test("no event's own row tells of a person, and what is erased is gone from ever
   const { events } = await audit().listAuditEvents({ targetId: id });
   const [created, ...others] = events.toReversed();
   // What was told of the one who did it stays; where they themselves came from is gone.
-  assert.deepEqual(others.map(({ action, sourceAddress }) => `${action} ${sourceAddress}`).sort(), [
-    "membership.accept ",
-    "user.change_password ",
-  ]);
+  assert.deepEqual(
+    others.map(({ action, sourceAddress }) => `${action} ${sourceAddress}`),
+    ["membership.accept "],
+  );
   assert.deepEqual(
     [created]
       .flatMap((one) => one ?? [])

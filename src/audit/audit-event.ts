@@ -77,7 +77,12 @@ export function eventRows(
   ];
 }
 
-/** @returns the statement that inserts what eventRows() made, with these placeholders. */
+/**
+ * Of somebody who was deleted nothing personal is kept, whenever it is told: where they deleted themselves from, or
+ * where a token of theirs was refused later. It is as if it were erased at once.
+ *
+ * @returns the statement that inserts what eventRows() made, with these placeholders.
+ */
 export const insertEvents = (events: string, personal: string): string => `
   with event_rows as (
     insert into audit_events (id, organization_id, actor_type, actor_id, on_behalf_of, action, target_id, detail,
@@ -89,9 +94,12 @@ export const insertEvents = (events: string, personal: string): string => `
       target_id text, detail jsonb, request_id text, personal_digest text)
   )
   insert into audit_personal_data (event_id, position, user_id, salt, data, digest)
-  select event_id, position, user_id, decode(salt, 'hex'), data, decode(digest, 'hex')
+  select event_id, position, user_id, case when is_known then decode(salt, 'hex') end, case when is_known then data end,
+    decode(digest, 'hex')
   from jsonb_to_recordset(${personal}::jsonb) as p (
-    event_id uuid, position smallint, user_id uuid, salt text, data text, digest text)`;
+    event_id uuid, position smallint, user_id uuid, salt text, data text, digest text),
+  lateral (select not exists (
+    select from users u where u.id = p.user_id and u.delete_time is not null) as is_known) as person`;
 
 function personalRow(eventId: string, position: number, { userId, data }: PersonalData) {
   const salt = randomBytes(SALT_BYTES);

@@ -250,3 +250,19 @@ test("while the database is away refusals wait, and are written once when it is 
   );
   assert.deepEqual(rows, [{ count: 2 }]);
 });
+
+test("of somebody who was deleted it is not kept where from their token is tried later", async () => {
+  const { organizationId, core } = service;
+  const password = await makePassword(core);
+  const person = await addUser(core, { organizationId, role: "viewer", password });
+  const token = await service.logIn(person.email, password.text);
+  await service.client(UserService, internal).deleteUser({ id: person.id });
+  const headers = [{ name: "authorization", value: `Bearer ${token}` }];
+  const ask = service.client(AuthenticationService, internal);
+  await refusedWith("USER_DISABLED", ask.authenticate({ headers, clientAddress: "203.0.113.77" }));
+  const event = await recorded(organizationId, ({ actorId }) => actorId === person.id);
+  assert.equal(event.detail?.["addresses"], undefined);
+  assert.ok(event.personalDataErased);
+  const kept = "select from audit_personal_data where user_id = $1 and data is not null";
+  assert.deepEqual(await query(service.connection, kept, [person.id]), []);
+});

@@ -16,6 +16,8 @@ interface Case {
   readonly hasPlatformName: boolean;
   readonly self: boolean;
   readonly type: Principal["type"];
+  /** Whether a service acts on behalf of the user. */
+  readonly onBehalf: boolean;
   /** Whether the actor acts for one organization. Only an internal key may not. */
   readonly bound: boolean;
   readonly holdsName: boolean;
@@ -29,20 +31,19 @@ type Outcome = { refused: string } | { reaches: string };
 
 const EVERYTHING = { reaches: "everything" };
 
-/** Whether a person speaks of themselves, which whoever names nobody does where it is about no organization. */
-function isOwnMatter({ scope, self, type, id }: Case): boolean {
-  return self && type === "user" && (id === "self" || (scope === "platform" && id === ""));
-}
-
 /** The rule as the contract tells it, sentence by sentence. */
 function outcomeByContract(c: Case): Outcome {
   const holdsPlatform = c.hasPlatformName && c.holdsPlatformName;
   const holds = c.holdsName || holdsPlatform;
   const namesOther = c.names === "other";
 
-  // "PLATFORM: every organization, and what belongs to none."
+  // A service on somebody's behalf is not that person.
+  const isPerson = c.type === "user" && !c.onBehalf;
+
+  // "PLATFORM: every organization, and what belongs to none." Who names nobody there speaks of themselves.
   if (c.scope === "platform") {
-    return holds || isOwnMatter(c) ? EVERYTHING : { refused: "PERMISSION_DENIED" };
+    const isOwnMatter = c.self && isPerson && c.id !== "another's";
+    return holds || isOwnMatter ? EVERYTHING : { refused: "PERMISSION_DENIED" };
   }
   // An internal key that named no organization may act for each of them, or for the one that it names here.
   if (!c.bound) {
@@ -60,11 +61,12 @@ function outcomeByContract(c: Case): Outcome {
     return holdsPlatform ? { reaches: OTHER } : { refused: "ORGANIZATION_MISMATCH" };
   }
   // "A person may call the method about themselves without the permission."
-  if (!holds && !isOwnMatter(c)) {
+  const aboutSelf = c.self && isPerson && c.id === "self";
+  if (!holds && !aboutSelf) {
     return { refused: "PERMISSION_DENIED" };
   }
   // What is found by its own id is found anywhere by a person of the platform.
-  return holdsPlatform && c.type === "user" && c.names === "no field" ? EVERYTHING : { reaches: OWN };
+  return holdsPlatform && isPerson && c.names === "no field" ? EVERYTHING : { reaches: OWN };
 }
 
 function outcomeOf(c: Case): Outcome {
@@ -92,7 +94,7 @@ function outcomeOf(c: Case): Outcome {
     catalogue: { organization: [NAME, "auth.others.read"], platform: [PLATFORM_NAME] },
     allowedCidrs: [],
     rateLimit: undefined,
-    parentKey: undefined,
+    parentKey: c.onBehalf ? { type: "service", id: OTHER, displayName: "" } : undefined,
     secretId: undefined,
     secretMakers: [],
     stripHeaders: [],
@@ -118,11 +120,12 @@ function* everyCase(): Generator<Case> {
   for (const scope of ["organization", "platform"] as const)
     for (const hasPlatformName of flags)
       for (const self of flags)
-        for (const [type, bound] of [
-          ["user", true],
-          ["api_key", true],
-          ["service", true],
-          ["service", false],
+        for (const [type, bound, onBehalf] of [
+          ["user", true, false],
+          ["user", true, true],
+          ["api_key", true, false],
+          ["service", true, false],
+          ["service", false, false],
         ] as const)
           for (const holdsName of flags)
             for (const holdsPlatformName of flags)
@@ -134,6 +137,7 @@ function* everyCase(): Generator<Case> {
                     self,
                     type,
                     bound,
+                    onBehalf,
                     holdsName,
                     holdsPlatformName,
                     names,
@@ -144,7 +148,7 @@ function* everyCase(): Generator<Case> {
 const cases = [...everyCase()];
 
 test("the rule decides every case as the contract tells it", () => {
-  assert.equal(cases.length, 2 * 2 * 2 * 4 * 2 * 2 * 4 * 3);
+  assert.equal(cases.length, 2 * 2 * 2 * 5 * 2 * 2 * 4 * 3);
   for (const c of cases) {
     assert.deepEqual(outcomeOf(c), outcomeByContract(c), JSON.stringify(c));
   }
@@ -153,7 +157,9 @@ test("the rule decides every case as the contract tells it", () => {
 test("without the permission nobody gets in, but a person about themselves", () => {
   for (const c of cases.filter((c) => !c.holdsName && !(c.hasPlatformName && c.holdsPlatformName))) {
     const outcome = outcomeOf(c);
-    assert.ok("refused" in outcome || isOwnMatter(c), JSON.stringify(c));
+    const isSelf = c.id === "self" || (c.scope === "platform" && c.id === "");
+    const isOwnMatter = c.self && c.type === "user" && !c.onBehalf && isSelf;
+    assert.ok("refused" in outcome || isOwnMatter, JSON.stringify(c));
   }
 });
 

@@ -334,6 +334,11 @@ test("a service on somebody's behalf is not that person: neither in what is thei
   await newUser("owner", { organizationId: elsewhere, email: owner.email });
   const there = (await delegate(service, caller.headers, { userId: owner.id }, { organizationId: elsewhere }))
     .accessToken;
+  for (const headers of [whole, little]) {
+    await refusedWith("PERMISSION_DENIED", service.client(UserService, headers).listMemberships({}));
+    const named = service.client(UserService, headers).listMemberships({ id: owner.id });
+    await refusedWith("PERMISSION_DENIED", named);
+  }
   const full = service.client(TokenService, whole);
   const listed = (await full.listSessions({ userId: owner.id })).sessions.map((each) => each.organizationId);
   assert.deepEqual(new Set(listed), new Set([organizationId]));
@@ -415,6 +420,21 @@ test("a service's own token is the key, narrowed: for each organization, or for 
   assert.ok(!sessions.some(({ id }) => id === sidOf(bound)));
   await service.client(TokenService, admin).revokeToken({ target });
   assert.equal(await refusalOf(other, bearer(bound)), "TOKEN_REVOKED");
+});
+
+test("a service's token for one organization never comes to be one for each", async () => {
+  const organizationId = await addOrganization(service.core);
+  const { headers } = await newService();
+  const bound = bearer((await delegate(service, headers, {}, { organizationId })).accessToken);
+  assert.equal((await decide(other, bound)).organization?.id, organizationId);
+  // Whatever may have been missed when it was deleted.
+  await run(
+    "update organizations set delete_time = now(), suspend_time = now(), name_key = null where id = $1",
+    organizationId,
+  );
+  for (const asked of [{}, { organizationId }, { organizationId: service.organizationId }]) {
+    assert.equal(await refusalOf(other, bound, asked), "ORGANIZATION_UNKNOWN");
+  }
 });
 
 test("the internal key's addresses bind its tokens", async () => {

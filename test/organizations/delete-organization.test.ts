@@ -15,6 +15,7 @@ import {
   type Password,
 } from "../access/cast.ts";
 import { holdRows } from "../credentials/row-lock.ts";
+import { delegate } from "../credentials/token-grants.ts";
 import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
 import {
@@ -292,6 +293,40 @@ test("a deletion waits for who came first, and ends what they made", async () =>
   await deletion;
   assert.equal(await refusalOf(other, apiKey(secret)), "API_KEY_REVOKED");
   assert.deepEqual(await alive(doomed.id), NOTHING);
+});
+
+test("whoever comes for a token when a deletion has begun neither gets one nor holds it up", async () => {
+  const { core } = service;
+  const caller = internalKey((await addServiceKey(core, { permissions: ["*"] })).text);
+  const begin: Record<string, (doomed: string, of: { id: string; email: string }) => Promise<unknown>> = {
+    "a login": (_doomed, { email }) => service.logIn(email, password.text),
+    "on a user's behalf": (_doomed, { id: userId }) => delegate(service, caller, { userId }),
+    "on a user's behalf there": (organizationId, { id: userId }) =>
+      delegate(service, caller, { userId }, { organizationId }),
+    "for a service itself": (organizationId) => delegate(service, caller, {}, { organizationId }),
+    "for a service that has named it": (organizationId) =>
+      delegate(service, { ...caller, "x-org-id": organizationId }, {}),
+  };
+  for (const [what, call] of Object.entries(begin)) {
+    const doomed = await addNamed();
+    const member = { organizationId: doomed.id, role: "owner", password };
+    const [first, second] = [await addUser(core, member), await addUser(core, member)];
+    // The deletion has the organization, and not yet its people.
+    await using held = await holdRows(
+      service.connection,
+      "select from memberships where user_id = $1 for update",
+      [first.id],
+    );
+    const deletion = reasonOf(organizations(admin, other).deleteOrganization(doomed));
+    await held.waiting(1);
+    const late = reasonOf(call(doomed.id, second));
+    await held.waiting(2);
+    await held.release();
+    assert.equal(await deletion, undefined, what);
+    const reasons = { "a login": "LOGIN_FAILED" };
+    assert.equal(await late, reasons[what as keyof typeof reasons] ?? "ORGANIZATION_UNKNOWN", what);
+    assert.deepEqual(await alive(doomed.id), NOTHING, what);
+  }
 });
 
 test("administrators who delete each other's organizations do not wait for each other", async () => {

@@ -273,4 +273,7 @@ test("a person deletes their own account where their organization manages it", a
   const [one] = [await addPerson(organizationId, "owner"), await addPerson(organizationId, "owner")];
   await remove(one.headers, one.id);
   assert.equal(await refusalOf(service, one.headers), "USER_DISABLED");
+  // Nor is it kept from where they did that.
+  const kept = "select from audit_personal_data where user_id = $1 and data is not null";
+  assert.deepEqual(await run(kept, one.id), []);
 });

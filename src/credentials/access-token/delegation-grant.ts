@@ -5,6 +5,7 @@ import type { Decision } from "../../authenticate/decision.ts";
 import { holdActor } from "../../authenticate/hold-actor.ts";
 import { type Author, mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
+import { holdOrganizations } from "../../organizations/hold-organizations.ts";
 import { Organization } from "../../organizations/organization-entity.ts";
 import { checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
@@ -54,8 +55,10 @@ export async function grantByDelegation(
   const service = authorOf(actor);
   const author: Author = asked.userId === "" ? service : { ...service, onBehalfOf: asked.userId };
   return await mutate(parts.storage, author, async (em) => {
-    // People come before keys, for whoever locks both.
-    const user = asked.userId === "" ? undefined : await holdMember(em, asked.userId, named);
+    // The organization comes before its people, and they before keys, for whoever locks several.
+    const member = asked.userId === "" ? undefined : await findMember(em, asked.userId, named);
+    await holdOrganizations(em, [decision.organization?.id, member?.organizationId ?? named]);
+    const user = member && (await holdMember(em, member));
     await holdActor(em, actor);
     const subject: KeySubject =
       user === undefined
@@ -76,22 +79,19 @@ function namedOrganization({ organization }: Decision, asked: string): string | 
   return asked === "" ? organization?.id : asked;
 }
 
+/** @param id of an organization that is held. */
 async function goodOrganization(em: EntityManager, id: string | undefined): Promise<string | undefined> {
   if (id === undefined) {
     return undefined;
   }
-  const organization = await em.findOne(Organization, { id });
-  if (organization === null || organization.deleteTime != null) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
-  if (organization.suspendTime != null) {
+  const { suspendTime } = await em.findOneOrFail(Organization, { id });
+  if (suspendTime != null) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
   return id;
 }
 
-/** Holds the membership: whoever is disabled or removed meanwhile waits, and then ends what began. */
-async function holdMember(
+async function findMember(
   em: EntityManager,
   userId: string,
   organizationId: string | undefined,
@@ -120,7 +120,12 @@ async function holdMember(
   if (suspended) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
-  const where = { organizationId: member.organizationId, userId, ...ACTIVE_MEMBER };
+  return member;
+}
+
+/** Holds the membership: whoever is disabled or removed meanwhile waits, and then ends what began. */
+async function holdMember(em: EntityManager, member: Member): Promise<Member> {
+  const where = { organizationId: member.organizationId, userId: member.id, ...ACTIVE_MEMBER };
   if ((await em.findOne(Membership, where, { lockMode: LockMode.PESSIMISTIC_READ })) === null) {
     throw noMember();
   }

@@ -31,6 +31,9 @@ export function keyTokenIdentityOf({ claims, state }: ReadKeyToken, context: Sch
   });
   if (key.organization !== undefined) {
     requireCallersOwn(key.organization, context);
+  } else if (session.organizationId !== undefined) {
+    // What was for one organization is not for each once that one is gone.
+    throw new AuthError("ORGANIZATION_UNKNOWN");
   }
   const whole =
     state.kind === "api_key"

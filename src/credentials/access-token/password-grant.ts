@@ -1,6 +1,7 @@
 import { LockMode } from "@mikro-orm/core";
 import { mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
+import { holdThoseThatExist } from "../../organizations/hold-organizations.ts";
 import { type AskedLogin, type LoginMembership, type LoginParts, logIn } from "../../users/login.ts";
 import { ACTIVE_MEMBER, Membership } from "../../users/membership-entity.ts";
 import { User } from "../../users/user-entity.ts";
@@ -41,6 +42,8 @@ export async function grantByPassword(
     ? await passwordHasher.hash(asked.password)
     : undefined;
   const issued = await mutate(storage, { type: "user", id: userId }, async (em) => {
+    // Before its people, as everywhere. One that is deleted meanwhile takes its memberships along.
+    await holdThoseThatExist(em, new Set([organizationId]));
     // What was checked must still be the password. From here on a change of it waits for the new one,
     // and then ends it.
     const { passwordHash } = login;

@@ -31,6 +31,9 @@ export function keyTokenIdentityOf({ claims, state }: ReadKeyToken, context: Sch
   });
   if (key.organization !== undefined) {
     requireCallersOwn(key.organization, context);
+  } else if (session.organizationId !== undefined) {
+    // Bound to one that is gone it is good for none: it must not pass for one that is bound to none.
+    throw new AuthError("ORGANIZATION_UNKNOWN");
   }
   const whole =
     state.kind === "api_key"

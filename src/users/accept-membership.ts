@@ -82,7 +82,7 @@ async function accept(
       organizationId,
       action: "membership.accept",
       targetId: userId,
-      detail: { claimed: !isClaimed },
+      detail: { before: { pending: true }, after: { pending: false }, claimed: !isClaimed },
     };
     return { result: undefined, event, tags: [`user:${userId}`] };
   });

@@ -78,7 +78,7 @@ async function joinHome(storage: Storage, unit: EntityManager, account: Account)
       organizationId,
       action: "membership.accept",
       targetId: userId,
-      detail: { claimed: true },
+      detail: { before: { pending: true }, after: { pending: false }, claimed: true },
     };
     return { result: undefined, event, tags: [`user:${userId}`] };
   });

@@ -60,7 +60,7 @@ export async function resetPassword(
       organizationId,
       action: "user.reset_password",
       targetId: id,
-      detail: { expireTime: expireTime.toISOString() },
+      detail: { after: { passwordChangeRequired: true, passwordExpireTime: expireTime.toISOString() } },
     };
     return { result: { text, expireTime }, event, tags: [`user:${id}`] };
   });

@@ -16,7 +16,7 @@ import {
 } from "../access/cast.ts";
 import { query } from "../support/cluster.ts";
 import { refusedWith } from "../support/refusal.ts";
-import { startService, type TestService, UserService } from "../support/service.ts";
+import { OrganizationService, startService, type TestService, UserService } from "../support/service.ts";
 import { until } from "../support/until.ts";
 import { logInFirst } from "../users/people.ts";
 import { addEvent, type Sealing, sealingOf } from "./sealing.ts";
@@ -264,6 +264,57 @@ test("another record is read by whoever reads the platform's, be its organizatio
   assert.equal(events.length, 1);
   const both = { record: gone, organizationId: service.organizationId };
   await refusedWith("ORGANIZATION_AMBIGUOUS", audit(bearer).listAuditEvents(both));
+});
+
+test("of an organization that was deleted the record stays, whole, for the platform and for nobody else", async () => {
+  const organizationId = await addOrganization(service.core, `org ${uuidv4()}`);
+  const person = await addUser(service.core, { organizationId, role: "owner", password });
+  const before = { authorization: `Bearer ${await service.logIn(person.email, password.text)}` };
+  await audit(before).listAuditEvents({});
+  const organizations = service.client(OrganizationService, admin);
+  const { organization } = await organizations.getOrganization({ id: organizationId });
+  const name = organization?.name ?? assert.fail();
+  await organizations.deleteOrganization({ id: organizationId, name });
+  await sealing.sealer().seal();
+
+  const platform = [
+    [admin, { organizationId }],
+    [admin, { record: organizationId }],
+    [internal, { organizationId }],
+    [internal, { record: organizationId }],
+  ] as const;
+  for (const [headers, asked] of platform) {
+    const { events } = await audit(headers).listAuditEvents(asked);
+    assert.deepEqual(
+      events.map(({ action }) => action),
+      ["organization.delete", "session.create"],
+    );
+    const found = await audit(headers).verifyAuditLog(asked);
+    assert.deepEqual([found.fault, found.verifiedEvents, found.unsealedEvents], [undefined, 2n, 0n]);
+    assert.equal((await audit(headers).listAuditCheckpoints(asked)).checkpoints.length, 1);
+  }
+  // It is named, and no credential of its own or of another reaches it.
+  const foreign = await addUser(service.core, {
+    organizationId: await addOrganization(service.core),
+    role: "owner",
+    password,
+  });
+  const bearer = { authorization: `Bearer ${await service.logIn(foreign.email, password.text)}` };
+  const calls = [
+    (asked: object, headers: Record<string, string>) => audit(headers).listAuditEvents(asked),
+    (asked: object, headers: Record<string, string>) => audit(headers).verifyAuditLog(asked),
+    (asked: object, headers: Record<string, string>) => audit(headers).listAuditCheckpoints(asked),
+  ];
+  for (const call of calls) {
+    await refusedWith("USER_DISABLED", call({}, before));
+    await refusedWith("ORGANIZATION_MISMATCH", call({ organizationId }, bearer));
+    await refusedWith("PERMISSION_DENIED", call({ record: organizationId }, bearer));
+    await refusedWith("ORGANIZATION_UNKNOWN", call({}, { ...internal, "x-org-id": organizationId }));
+    await refusedWith("ORGANIZATION_UNKNOWN", call({ organizationId: uuidv4() }, internal));
+  }
+  // Nor is anything else of it read or changed.
+  const users = service.client(UserService, internal);
+  await refusedWith("ORGANIZATION_UNKNOWN", users.listUsers({ organizationId }));
 });
 
 test("two replicas that seal at once seal each event once, and changes go on meanwhile", async () => {

@@ -11,6 +11,8 @@ import { createForeignTexts } from "../../src/credentials/imported-key/key-forma
 import { createSchemes } from "../../src/credentials/schemes.ts";
 import { loadSigningKeys } from "../../src/credentials/signing-key/signing-keys.ts";
 import { AuthError, REASONS } from "../../src/errors.ts";
+import { addOrganization } from "../access/cast.ts";
+import { delegate, exchange, tokenOf } from "../credentials/token-grants.ts";
 import { query } from "../support/cluster.ts";
 import { reasonOf, refusedWith } from "../support/refusal.ts";
 import {
@@ -29,10 +31,22 @@ const breaker = new Breaker();
 let service: TestService;
 let replica: TestService;
 let token: string;
+/** Tokens that keys got: of an API key, of a service for itself, for one organization, and on somebody's behalf. */
+let keyTokens: { readonly kind: string; readonly text: string }[];
 
 before(async () => {
   service = await startService();
   token = await service.logIn();
+  const { apiKey, internalKey, organizationId, admin } = service;
+  const caller = { "x-internal-key": internalKey };
+  const delegated = async (value: { userId?: string }, more = {}) =>
+    (await delegate(service, caller, value, more)).accessToken;
+  keyTokens = [
+    { kind: "token of an API key", text: await tokenOf(service, apiKey) },
+    { kind: "token of a service", text: await delegated({}) },
+    { kind: "token of a service for one", text: await delegated({}, { organizationId }) },
+    { kind: "token on somebody's behalf", text: await delegated({ userId: admin.id }) },
+  ];
   replica = await startService({ beside: service, callers: "authenticated", wrapCore: breakCore });
 });
 after(async () => {
@@ -96,6 +110,17 @@ function kinds(): Kind[] {
       header: ["Authorization", `Bearer ${token}`],
       knowsSigningKeys: false,
     },
+    ...keyTokens.flatMap(({ kind, text }) =>
+      [true, false].map((knowsSigningKeys): Kind => {
+        const header = ["Authorization", `Bearer ${text}`] as const;
+        return {
+          ...common,
+          kind: `${kind}, signing key known: ${knowsSigningKeys}`,
+          header,
+          knowsSigningKeys,
+        };
+      }),
+    ),
   ];
 }
 
@@ -238,6 +263,60 @@ test("a login that fails within is no wrong password, and issues nothing", async
   assert.equal(wrong.unbroken, "LOGIN_FAILED");
   assert.deepEqual([...new Set(wrong.broken)].sort(), ["INTERNAL", "UNAVAILABLE"]);
   assert.equal(await sessions(), before);
+});
+
+test("a grant that fails within issues nothing, and refuses nobody", async () => {
+  const sessions = async () =>
+    (await query<{ count: string }>(service.connection, "select count(*) from sessions"))[0]?.count;
+  const { apiKey, internalKey, admin } = service;
+  const caller = { "x-internal-key": internalKey };
+  const password = { email: admin.email, password: admin.password };
+  const { refreshToken } = await service
+    .client(TokenService)
+    .issueToken({ grant: { case: "password", value: password } });
+  const refresh = () =>
+    replica.client(TokenService).issueToken({ grant: { case: "refreshToken", value: { refreshToken } } });
+  const grants = [
+    () => exchange(replica, { apiKey }),
+    () => delegate(replica, caller, {}),
+    () => delegate(replica, caller, { userId: admin.id }),
+    refresh,
+  ];
+  for (const grant of grants) {
+    breaker.breakAt(0, () => undefined);
+    if (grant !== refresh) {
+      await grant();
+    }
+    const before = await sessions();
+    // Before the unit of work in which the token is made.
+    for (const point of [1, 2]) {
+      for (const fault of FAULTS) {
+        breaker.breakAt(point, fault);
+        const reason = await asReason(grant());
+        assert.ok(breaker.broke, `${grant}: point ${point}`);
+        assert.ok(reason === "INTERNAL" || reason === "UNAVAILABLE", `${grant}: ${reason}`);
+      }
+    }
+    assert.equal(await sessions(), before);
+  }
+  breaker.breakAt(0, () => undefined);
+  // None of that has used it up.
+  await refresh();
+});
+
+test("a token of a service for one organization is good for none where that is gone, rather than for all", async () => {
+  const organizationId = await addOrganization(service.core);
+  const caller = { "x-internal-key": service.internalKey };
+  const { accessToken } = await delegate(service, caller, {}, { organizationId });
+  const ask = () => asked(["Authorization", `Bearer ${accessToken}`], "");
+  assert.equal(await ask(), "allowed");
+  // Deleting it ends its sessions too: here that has failed to.
+  await query(
+    service.connection,
+    "update organizations set delete_time = now(), suspend_time = now(), name_key = null where id = $1",
+    [organizationId],
+  );
+  assert.equal(await ask(), "ORGANIZATION_UNKNOWN");
 });
 
 test("a session that could not be looked up is not said to have ended", async () => {

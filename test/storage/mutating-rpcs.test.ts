@@ -21,6 +21,7 @@ import {
   makePassword,
   type Password,
 } from "../access/cast.ts";
+import { delegate } from "../credentials/token-grants.ts";
 import { hashOf, importKey, keyOf, oldKey, untilRehashed } from "../imported-keys/import.ts";
 import { someone } from "../imported-users/people.ts";
 import { query } from "../support/cluster.ts";
@@ -42,6 +43,8 @@ interface Records {
   readonly of: "organization" | "platform";
   /** Whether cached answers depend on what was changed. */
   readonly tags: boolean;
+  /** Whose deed it is. By default the administrator's, or that of a service on their behalf. */
+  readonly author?: { readonly type: "user" | "api_key"; readonly id: string };
 }
 
 /** What one method does, calls that change nothing since things are so already, and calls that are refused. */
@@ -73,15 +76,6 @@ before(async () => {
   const organizationId = service.organizationId;
   viewer = await addUser(service.core, { organizationId, role: "viewer", password });
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
-  const clientsOf = (headers: Record<string, string>): Clients => ({
-    apiKeys: service.client(ApiKeyService, headers),
-    organizations: service.client(OrganizationService, headers),
-    roles: service.client(RoleService, headers),
-    serviceKeys: service.client(ServiceKeyService, headers),
-    signingKeys: service.client(SigningKeyService, headers),
-    tokens: service.client(TokenService, headers),
-    users: service.client(UserService, headers),
-  });
   clients = {
     admin: clientsOf(bearer(await service.logIn())),
     viewer: clientsOf(bearer(await service.logIn(viewer.email, password.text))),
@@ -90,10 +84,30 @@ before(async () => {
 });
 after(() => service.stop());
 
+function clientsOf(headers: Record<string, string>): Clients {
+  return {
+    apiKeys: service.client(ApiKeyService, headers),
+    organizations: service.client(OrganizationService, headers),
+    roles: service.client(RoleService, headers),
+    serviceKeys: service.client(ServiceKeyService, headers),
+    signingKeys: service.client(SigningKeyService, headers),
+    tokens: service.client(TokenService, headers),
+    users: service.client(UserService, headers),
+  };
+}
+
+/** A token with which a service acts on behalf of the administrator, and the service's id. */
+async function delegatedToAdmin(): Promise<{ token: string; id: string }> {
+  const key = await addServiceKey(service.core, { permissions: ["*"] });
+  const caller = { "x-internal-key": key.text };
+  const { accessToken: token } = await delegate(service, caller, { userId: service.admin.id });
+  return { token, id: key.id };
+}
+
 const missing = uuidv4();
 
-async function mutations(): Promise<Record<string, Mutating>> {
-  const { admin, viewer: weak, nobody } = clients;
+async function mutations(admin = clients.admin): Promise<Record<string, Mutating>> {
+  const { viewer: weak, nobody } = clients;
   const { organizationId, core } = service;
   const owner = { userId: service.admin.id };
   const key = await addApiKey(core, { organizationId, owner, permissions: ["calls.read"] });
@@ -112,12 +126,14 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const newRole = (permissions: string[]) =>
     addRole(core, { organizationId, name: `role-${uuidv4()}`, permissions });
   const serviceKey = await newServiceKey();
+  const held = await newKey();
   const keys = {
     updated: (await newKey()).id,
     rotated: (await newKey()).id,
     cancelled: await rotatedKey(),
     finished: await rotatedKey(),
-    held: (await newKey()).text,
+    held: held.text,
+    heldId: held.id,
     revoked: await newKey(),
   };
   await admin.apiKeys.revokeApiKey({ id: keys.revoked.id });
@@ -140,9 +156,10 @@ async function mutations(): Promise<Record<string, Mutating>> {
   const deleted = await addUser(core, { organizationId, role: "member", password });
   const invite = async () => {
     const email = `${uuidv4()}@people.test`;
-    const { invitation } = await admin.users.createUser({ email, role: "viewer" });
-    return { email, invitation, password: password.text };
+    const { user: invited, invitation } = await clients.admin.users.createUser({ email, role: "viewer" });
+    return { id: invited?.id ?? "", email, invitation, password: password.text };
   };
+  const proofOf = ({ id: _, ...proof }: Awaited<ReturnType<typeof invite>>) => proof;
   const [acceptance, waiting] = [await invite(), await invite()];
 
   const other = await addOrganization(core);
@@ -181,7 +198,12 @@ async function mutations(): Promise<Record<string, Mutating>> {
 
   return {
     "TokenService.IssueToken": {
-      records: { action: "session.create", of: "organization", tags: false },
+      records: {
+        action: "session.create",
+        of: "organization",
+        tags: false,
+        author: { type: "user", id: person.id },
+      },
       call: () => nobody.tokens.issueToken(grant(person.email, password.text)),
       unchanged: [],
       refused: [
@@ -194,7 +216,12 @@ async function mutations(): Promise<Record<string, Mutating>> {
       ],
     },
     "TokenService.RevokeToken": {
-      records: { action: "session.revoke", of: "organization", tags: true },
+      records: {
+        action: "session.revoke",
+        of: "organization",
+        tags: true,
+        author: { type: "user", id: person.id },
+      },
       call: () => nobody.tokens.revokeToken(revoked(token)),
       unchanged: [
         () => nobody.tokens.revokeToken(revoked(token)),
@@ -284,7 +311,12 @@ async function mutations(): Promise<Record<string, Mutating>> {
       ],
     },
     "ApiKeyService.RevokeOwnApiKey": {
-      records: { action: "api_key.revoke", of: "organization", tags: true },
+      records: {
+        action: "api_key.revoke",
+        of: "organization",
+        tags: true,
+        author: { type: "api_key", id: keys.heldId },
+      },
       call: () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.held, reason: "found" }),
       unchanged: [
         () => nobody.apiKeys.revokeOwnApiKey({ apiKey: keys.held, reason: "again" }),
@@ -419,12 +451,23 @@ async function mutations(): Promise<Record<string, Mutating>> {
       ],
     },
     "UserService.AcceptMembership": {
-      records: { action: "membership.accept", of: "organization", tags: true },
-      call: () => nobody.users.acceptMembership(acceptance),
+      records: {
+        action: "membership.accept",
+        of: "organization",
+        tags: true,
+        author: { type: "user", id: acceptance.id },
+      },
+      call: () => nobody.users.acceptMembership(proofOf(acceptance)),
       unchanged: [],
       refused: [
-        ["LOGIN_FAILED", () => nobody.users.acceptMembership({ ...acceptance, invitation: "in_none" })],
-        ["PASSWORD_TOO_SHORT", () => nobody.users.acceptMembership({ ...waiting, password: "short" })],
+        [
+          "LOGIN_FAILED",
+          () => nobody.users.acceptMembership({ ...proofOf(acceptance), invitation: "in_none" }),
+        ],
+        [
+          "PASSWORD_TOO_SHORT",
+          () => nobody.users.acceptMembership({ ...proofOf(waiting), password: "short" }),
+        ],
       ],
     },
     "UserService.ResetPassword": {
@@ -496,7 +539,12 @@ async function mutations(): Promise<Record<string, Mutating>> {
       ],
     },
     "UserService.ChangePassword": {
-      records: { action: "user.change_password", of: "platform", tags: true },
+      records: {
+        action: "user.change_password",
+        of: "platform",
+        tags: true,
+        author: { type: "user", id: changing.id },
+      },
       call: () => nobody.users.changePassword(change),
       unchanged: [],
       refused: [
@@ -644,6 +692,106 @@ test("every mutation writes one audit event, and one change row of its own trans
       // The rows of both, and the number that the feed goes by, are of one transaction.
       assert.deepEqual([change.xid, change.xmin], [events[0]?.xmin, events[0]?.xmin], method);
     }
+  }
+});
+
+interface Recorded {
+  readonly actor_type: string;
+  readonly actor_id: string;
+  readonly on_behalf_of: string | null;
+  readonly target_id: string;
+  readonly request_id: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+  /** The whole row. */
+  readonly text: string;
+  readonly personal: { readonly user_id: string | null; readonly data: string }[];
+}
+
+/** Whatever an answer holds that nobody else may know: each of these fields carries a secret. */
+const SECRET_FIELDS = ["secret", "accessToken", "refreshToken", "invitation", "oneTimePassword"];
+
+/**
+ * Calls each method that has side effects.
+ *
+ * @param mayRefuse whether some may be refused: those write nothing.
+ * @returns what the record then says, and the answer.
+ */
+async function recordedBy(
+  admin?: Clients,
+  mayRefuse = false,
+): Promise<Map<string, Records & { row: Recorded; answer: object }>> {
+  const found = new Map<string, Records & { row: Recorded; answer: object }>();
+  for (const [method, { call, records }] of Object.entries(await mutations(admin))) {
+    // Of signing keys there is no other next one.
+    await query(
+      service.connection,
+      `delete from audit_personal_data; delete from audit_events;
+      update signing_keys set revoke_time = now() where activate_time > now() and revoke_time is null`,
+    );
+    const answer = await (mayRefuse ? call().catch(() => undefined) : call());
+    const rows = await query<Recorded>(
+      service.connection,
+      `select e.*, e::text as text, (select coalesce(jsonb_agg(p order by p.position), '[]')
+        from audit_personal_data p where p.event_id = e.id) as personal
+      from audit_events e`,
+    );
+    if (mayRefuse && rows.length === 0) {
+      continue;
+    }
+    const [row] = rows;
+    assert.ok(
+      rows.length === 1 && row !== undefined && typeof answer === "object" && answer !== null,
+      method,
+    );
+    found.set(method, { ...records, row, answer });
+  }
+  return found;
+}
+
+test("every event says who, from where and by which call, and what has become of what", async () => {
+  for (const [method, { author, row }] of await recordedBy()) {
+    const { type, id } = author ?? { type: "user", id: service.admin.id };
+    assert.deepEqual([row.actor_type, row.actor_id, row.on_behalf_of], [type, id, null], method);
+    assert.match(row.request_id, /^[0-9a-f-]{36}$/, method);
+    assert.notEqual(row.target_id, "", method);
+    const source = row.personal.find(({ data }) => "sourceAddress" in JSON.parse(data));
+    assert.equal(source?.data, '{"sourceAddress":"127.0.0.1"}', method);
+    // An address tells of a person, with whom it is erased: of whoever holds a secret nobody knows whose it is.
+    assert.equal(source.user_id, type === "user" ? id : null, method);
+    // What a session and an import are told by is their own.
+    if (!/\.(IssueToken|RevokeToken|ImportApiKeys)$/.test(method)) {
+      assert.ok("before" in row.detail || "after" in row.detail, method);
+    }
+  }
+});
+
+test("no event's row has a secret or tells of a person, and no row at all has a secret; nor has the log", async () => {
+  for (const [method, { row, answer }] of await recordedBy()) {
+    assert.doesNotMatch(row.text, /@|127\.0\.0\.1|\$argon2|eyJ/, method);
+    const secrets = Object.entries(answer)
+      .filter(([name, value]) => SECRET_FIELDS.includes(name) && value !== "")
+      .map(([, value]) => String(value));
+    const told = [row.text, ...row.personal.map(({ data }) => data), ...service.logged].join("\n");
+    for (const secret of [...secrets, password.text]) {
+      assert.ok(!told.includes(secret), method);
+    }
+    // Whatever part of it is random.
+    for (const secret of secrets.flatMap((text) => text.split(/[._]/)).filter((part) => part.length > 20)) {
+      assert.ok(!told.includes(secret), method);
+    }
+  }
+});
+
+test("what a service does on somebody's behalf is on record as the service's, for them", async () => {
+  const { token, id } = await delegatedToAdmin();
+  const delegated = clientsOf({ authorization: `Bearer ${token}` });
+  // Such a token hands out nothing that would outlive it or reach further, such as keys and roles of patterns.
+  const found = await recordedBy(delegated, true);
+  assert.ok(found.size > 20, `only ${[...found.keys()]}`);
+  for (const [method, { author, row }] of found) {
+    const expected =
+      author === undefined ? ["service", id, service.admin.id] : [author.type, author.id, null];
+    assert.deepEqual([row.actor_type, row.actor_id, row.on_behalf_of], expected, method);
   }
 });
 

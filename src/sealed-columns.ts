@@ -1,3 +1,4 @@
+import { auditKeyPlace } from "./audit/audit-keys.ts";
 import { placeOfAnswer } from "./changes/once.ts";
 import type { SealedColumn } from "./changes/rekey.ts";
 import { placeOfHmacSecret } from "./credentials/imported-key/stored-format.ts";
@@ -18,6 +19,13 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     column: "sealed_private_key",
     key: ["kid"],
     place: ([kid = ""]) => placeOfSigningKey(kid),
+    tags: [],
+  },
+  {
+    table: "audit_keys",
+    column: "sealed_private_key",
+    key: ["kid"],
+    place: ([kid = ""]) => auditKeyPlace(kid),
     tags: [],
   },
   {

@@ -42,14 +42,14 @@ test("latchkey audit lists events, of another record too, and refuses what is no
     platform.map(({ action }) => action),
     ["platform.change"],
   );
-  assert.match(await operator.mistypes(["audit", "list", "--until", "yesterday"]), /It is no time/);
+  assert.match(await operator.mistypes(["audit", "list", "--until", "yesterday"]), /Write a moment as /);
 });
 
 test("latchkey audit keeps checkpoints, verifies with one, and fails with the fault", async (t) => {
   const operator = operatorOf(t, service);
   const [{ jws, sequence }] = await operator.lists(["audit", "checkpoints", "--limit", "1"]);
   assert.equal(sequence, "3");
-  const verified = await operator.does(["audit", "verify", "--checkpoint", jws]);
+  const verified = await operator.does(["audit", "verify", "--checkpoint", "-"], { input: `${jws}\n` });
   assert.equal(field(verified, "verified events"), "3");
   await query(service.connection, "update audit_events set target_id = 'x' where action = 'other.change'");
   assert.match(

@@ -277,7 +277,7 @@ test("it is on record, and back again is the same way", async () => {
     const name = newHead.subarray(1).toString("hex");
     assert.deepEqual(
       events.map(({ target_id, detail }) => ({ target_id, detail })),
-      ["peppers", "signing_keys"].map((target_id) => ({
+      ["peppers", "signing_keys", "audit_keys"].map((target_id) => ({
         target_id,
         detail: { rows: 1, after: { encryptionKey: name } },
       })),
@@ -347,7 +347,7 @@ test("without the previous key it moves nothing, and says so of every value", as
     const parts = { storage: own.core.storage, seal: createSeal(NEW) };
     const results = await rekey(parts, SEALED_COLUMNS);
     assert.equal(movedBy(results), 0);
-    assert.equal(results.flatMap(({ broken }) => broken).length, 2);
+    assert.equal(results.flatMap(({ broken }) => broken).length, 3);
     assert.equal((await sealedUnder(oldHead, own)).others, 0);
     await own.client(AuthenticationService, { "x-api-key": own.apiKey }).whoAmI({});
   } finally {

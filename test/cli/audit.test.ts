@@ -37,7 +37,7 @@ test("latchkey audit lists events, of another record too, and refuses what is no
   );
   const shown = linesOf(await operator.does(["audit", "list", "--limit", "1"]));
   assert.match(shown[0] ?? "", /^TIME +ACTION +ACTOR +TARGET +FROM +WHAT$/);
-  const platform = await operator.lists(["audit", "list", "--record", "platform"]);
+  const platform = await operator.lists(["audit", "list", "--record", "platform", "--action", "platform."]);
   assert.deepEqual(
     platform.map(({ action }) => action),
     ["platform.change"],

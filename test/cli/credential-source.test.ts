@@ -211,6 +211,9 @@ describe("a command of the operators", { concurrency: 3 }, () => {
     assert.deepEqual([...new Set(about.map(({ flags }) => flags))].sort(), [
       "--credential-file <file>",
       "--hmac-secret-file <file>",
+      // It has no value: the password is asked for, or read.
+      "--initial-password",
+      "--password-file <file>",
     ]);
   });
 });

@@ -17,8 +17,8 @@ their credential may do. \`npm run latchkey -- …\` runs them from the sources.
 - Where neither is given, a command takes the internal key that \`npm start\` has kept in \`dev.json\`, and its
   organization and address, and says so on standard error. It does so only for the service that \`dev.json\` is
   about.
-- \`--org <id>\`, else \`LATCHKEY_ORGANIZATION\`, names the organization where the credential is not bound to one: an
-  internal key acts for it.
+- \`--org <id>\`, else \`LATCHKEY_ORGANIZATION\`, names the organization: an internal key acts for it. An API key, and a token, are bound to their
+  own; with a right of the platform's a person names any other.
 - \`--url\`, else \`LATCHKEY_URL\`, says where the service is; \`--ca-file\`, else \`LATCHKEY_CA_FILE\`, who vouches for
   its certificate. A service that asks for certificates of its clients is shown that of
   \`LATCHKEY_CLIENT_CERT_FILE\`.

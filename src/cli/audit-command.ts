@@ -1,5 +1,5 @@
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { Command, Option } from "commander";
 import {
   AuditActorTypeSchema,
   AuditCheckpointSchema,
@@ -14,7 +14,9 @@ import {
 import { CommandError } from "./command-error.ts";
 import { withExample } from "./example.ts";
 import { fieldsOf } from "./output.ts";
+import { parseMoment } from "./parse-option.ts";
 import { answerOf, type ListOptions, print, printList } from "./print.ts";
+import { readTextFile } from "./read-input.ts";
 import { openService } from "./service.ts";
 import { limitOption, type ServiceOptions, withOrganizationOptions } from "./service-options.ts";
 import { shownTime } from "./shown.ts";
@@ -45,17 +47,9 @@ const recordOf = ({ record }: RecordOptions) => (record === undefined ? {} : { r
 const opened = (options: RecordOptions) =>
   openService(options, options.record === undefined ? "organization" : "platform");
 
-const parseTime = (text: string) => {
-  const time = new Date(text);
-  if (Number.isNaN(time.getTime())) {
-    throw new InvalidArgumentError("It is no time: 2026-01-31T00:00:00Z.");
-  }
-  return timestampFromDate(time);
-};
-
 interface FilterOptions extends RecordOptions, ListOptions {
-  readonly since?: ReturnType<typeof parseTime>;
-  readonly until?: ReturnType<typeof parseTime>;
+  readonly since?: Date;
+  readonly until?: Date;
   readonly actor?: string;
   readonly action?: string;
   readonly target?: string;
@@ -65,8 +59,17 @@ function listCommand(): Command {
   const command = withOrganizationOptions(new Command("list"))
     .description("list events, newest first: changes, and calls that were refused")
     .addOption(recordOption())
-    .addOption(new Option("--since <time>", "only what was then or later").argParser(parseTime))
-    .addOption(new Option("--until <time>", "only what was before").argParser(parseTime))
+    .addOption(
+      new Option(
+        "--since <when>",
+        "only what was then or later: 2026-01-31 or 2026-01-31T10:00:00Z",
+      ).argParser(parseMoment),
+    )
+    .addOption(
+      new Option("--until <when>", "only what was before: 2026-01-31 or 2026-01-31T10:00:00Z").argParser(
+        parseMoment,
+      ),
+    )
     .option("--actor <id>", "only what they did, or was done in their name")
     .option("--action <prefix>", "only actions that begin so, such as api_key.")
     .option("--target <id>", "only what was done to this")
@@ -76,8 +79,8 @@ function listCommand(): Command {
       const { since, until, actor = "", action = "", target = "" } = options;
       const filter = {
         ...recordOf(options),
-        ...(since && { startTime: since }),
-        ...(until && { endTime: until }),
+        ...(since && { startTime: timestampFromDate(since) }),
+        ...(until && { endTime: timestampFromDate(until) }),
         actorId: actor,
         actionPrefix: action,
         targetId: target,
@@ -101,7 +104,7 @@ function listCommand(): Command {
         },
       });
     });
-  return withExample(command, "latchkey audit list --action api_key. --since 2026-01-31T00:00:00Z");
+  return withExample(command, "latchkey audit list --action api_key. --since 2026-01-31");
 }
 
 interface VerifyOptions extends RecordOptions {
@@ -110,15 +113,16 @@ interface VerifyOptions extends RecordOptions {
 
 function verifyCommand(): Command {
   const command = withOrganizationOptions(new Command("verify"))
-    .description("verify the record, from its first event to its last. It fails with the first fault")
+    .description("verify the record, from its first event to its last; fails with the first fault")
     .addOption(recordOption())
     .option(
       "--checkpoint <file>",
-      "a checkpoint that was kept elsewhere: its jws, in a file, - for standard input",
+      "a file that holds a checkpoint that was kept elsewhere: its jws; - for standard input",
     )
     .action(async (options: VerifyOptions) => {
+      const path = options.checkpoint;
+      const checkpoint = path === undefined ? "" : (await readTextFile(path)).trim();
       const service = await opened(options);
-      const { checkpoint = "" } = options;
       let answer = await service.call(method.verifyAuditLog, { ...recordOf(options), checkpoint });
       while (answer.nextPageToken !== "") {
         const { nextPageToken: pageToken } = answer;
@@ -179,6 +183,6 @@ function shownVerification(answer: VerifyAuditLogResponse): string {
     ["verified events", String(answer.verifiedEvents)],
     ["verified checkpoints", String(answer.verifiedCheckpoints)],
     ["not sealed yet", String(answer.unsealedEvents)],
-    ["since", oldestUnsealedTime && timestampDate(oldestUnsealedTime).toISOString()],
+    ["since", shownTime(oldestUnsealedTime)],
   ]);
 }

@@ -1,8 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { type Config, SETTINGS, set } from "../config.ts";
 import { CommandError } from "./command-error.ts";
 import { devCredentialsPath, readDevCredentials } from "./dev-credentials.ts";
-import { readInput } from "./read-input.ts";
+import { readTextFile } from "./read-input.ts";
 
 /** Whom a command acts as, and where. */
 export interface Identity {
@@ -62,7 +61,7 @@ export function headersOf(credential: string): Record<string, string> {
 }
 
 async function readCredentialFile(path: string): Promise<string> {
-  const content = path === "-" ? await readInput() : await readFile(path, "utf8").catch(unreadable(path));
+  const content = await readTextFile(path);
   try {
     return SETTINGS.credential.parse(content.trim());
   } catch (error) {
@@ -71,10 +70,4 @@ async function readCredentialFile(path: string): Promise<string> {
       `the credential in ${where} ${error instanceof Error ? error.message : "is none"}`,
     );
   }
-}
-
-function unreadable(path: string): (error: Error) => never {
-  return (error) => {
-    throw new CommandError(`${path} cannot be read: ${error.message}`);
-  };
 }

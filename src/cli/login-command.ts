@@ -20,7 +20,7 @@ interface LoginOptions extends ServiceOptions {
 export function loginCommand(): Command {
   const command = withAddressOptions(new Command("login"))
     .description(
-      "log in as a person, and print the access token: for LATCHKEY_CREDENTIAL. It lasts 24 hours. With --json the whole answer, with the refresh token",
+      "log in as a person, and print the access token, for LATCHKEY_CREDENTIAL; with --json also the refresh token",
     )
     .requiredOption("--email <address>", "the person's email address")
     .addOption(
@@ -32,7 +32,7 @@ export function loginCommand(): Command {
     .addOption(
       new Option(
         "--save <file>",
-        "write the token to this file, which nobody else can read, for --credential-file; and print nothing",
+        "write the token to this file instead, which nobody else can read, for --credential-file",
       ).conflicts("json"),
     )
     .addOption(organizationOption("the organization to act for, of somebody who belongs to several"))
@@ -54,5 +54,7 @@ async function logIn(options: LoginOptions): Promise<void> {
   } else {
     await writePrivateFile(save, `${accessToken}\n`);
   }
-  note(`logged in as ${user?.email}, ${user?.role}, until ${shownTime(expireTime)}`);
+  if (!options.json) {
+    note(`logged in as ${user?.email}, ${user?.role}, until ${shownTime(expireTime)}`);
+  }
 }

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { CommandError } from "./command-error.ts";
 import { note } from "./output.ts";
 
@@ -23,4 +24,17 @@ export async function readInput(): Promise<string> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
+}
+
+/**
+ * A file, or standard input for `-`.
+ *
+ * @throws CommandError where it cannot be read.
+ */
+export async function readTextFile(path: string): Promise<string> {
+  return path === "-"
+    ? await readInput()
+    : await readFile(path, "utf8").catch((error: Error) => {
+        throw new CommandError(`${path} cannot be read: ${error.message}`);
+      });
 }

@@ -1,8 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { CommandError } from "./command-error.ts";
-import { readInput } from "./read-input.ts";
+import { readTextFile } from "./read-input.ts";
 
 /**
  * A password: from a file, `-` for standard input, else asked for at the terminal, which does not show it. It
@@ -11,21 +10,13 @@ import { readInput } from "./read-input.ts";
  * @throws CommandError where there is none.
  */
 export async function readPassword(file: string | undefined, prompt: string): Promise<string> {
-  const text = file === undefined ? await ask(prompt) : await readWhole(file);
+  const text = file === undefined ? await ask(prompt) : await readTextFile(file);
   // The end of a line is not a part of it; spaces are.
   const password = text.replace(/\r?\n$/, "");
   if (password === "") {
     throw new CommandError("no password was given");
   }
   return password;
-}
-
-async function readWhole(path: string): Promise<string> {
-  return path === "-"
-    ? await readInput()
-    : await readFile(path, "utf8").catch((error: Error) => {
-        throw new CommandError(`${path} cannot be read: ${error.message}`);
-      });
 }
 
 async function ask(prompt: string): Promise<string> {

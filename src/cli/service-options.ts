@@ -58,7 +58,7 @@ export function withServiceOptions(command: Command): Command {
 /** The same where it is about one organization. */
 export function withOrganizationOptions(command: Command): Command {
   return withServiceOptions(command).addOption(
-    organizationOption("the organization, where the credential is not bound to one"),
+    organizationOption("the organization, where it is not the credential's own"),
   );
 }
 

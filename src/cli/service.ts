@@ -59,10 +59,7 @@ export async function connect(
 ): Promise<Service> {
   const { url } = identity;
   const organizationId = options.org ?? config.organization ?? identity.organizationId;
-  const headers = {
-    ...identity.headers,
-    ...(scope === "organization" && organizationId !== undefined && { "x-org-id": organizationId }),
-  };
+  const named = scope === "organization" ? organizationId : undefined;
   const transport = createConnectTransport({
     baseUrl: url,
     httpVersion: "1.1",
@@ -74,8 +71,18 @@ export async function connect(
   return {
     organizationId,
     async call(method, request, { timeoutMillis, signal } = {}) {
+      // A person names another organization than their own in the message, which takes a right of the platform's;
+      // what stands in X-Org-Id has to be the credential's own.
+      const isNamedInside =
+        identity.headers["authorization"] !== undefined &&
+        method.input.fields.some(({ localName }) => localName === "organizationId");
+      const headers = {
+        ...identity.headers,
+        ...(named !== undefined && !isNamedInside && { "x-org-id": named }),
+      };
+      const asked = named !== undefined && isNamedInside ? { organizationId: named, ...request } : request;
       try {
-        return (await transport.unary(method, signal, timeoutMillis, headers, request)).message;
+        return (await transport.unary(method, signal, timeoutMillis, headers, asked)).message;
       } catch (error) {
         throw new CallError(ConnectError.from(error));
       }

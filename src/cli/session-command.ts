@@ -79,6 +79,7 @@ function revokeCommand(): Command {
 const KINDS: Readonly<Partial<Record<SessionKind, string>>> = {
   [SessionKind.LOGIN]: "login",
   [SessionKind.BROWSER]: "browser",
+  [SessionKind.DELEGATION]: "delegation",
 };
 
 function shownKind({ kind }: Session): string {

@@ -33,11 +33,13 @@ export function tokenCommand(): Command {
 function issueCommand(): Command {
   const command = withOrganizationOptions(new Command("issue"))
     .description("get a token with the API key or the internal key to act with, and print it")
-    .option("--delegate <user>", "act on behalf of this user, by id; needs an internal key")
+    .option("--delegate <id>", "act on behalf of this user; needs an internal key")
     .addOption(permissionOption())
     .option("--audience <name>", "the one audience that it is good for")
     .addOption(
-      new Option("--lifetime <time>", "how long it lasts: 15m; an hour at most").argParser(parseDuration),
+      new Option("--lifetime <time>", "how long it lasts: 15m; else, and at most, an hour").argParser(
+        parseDuration,
+      ),
     )
     .action(async (options: IssueOptions) => {
       const config = readConfig(process.env, "client");

@@ -5,6 +5,7 @@ import type { Decision } from "../../authenticate/decision.ts";
 import { holdActor } from "../../authenticate/hold-actor.ts";
 import { type Author, mutate } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
+import { holdOrganizations } from "../../organizations/hold-organizations.ts";
 import { Organization } from "../../organizations/organization-entity.ts";
 import { checkGrant } from "../../permissions/grant.ts";
 import type { Storage } from "../../storage/open-storage.ts";
@@ -54,12 +55,14 @@ export async function grantByDelegation(
   const service = authorOf(actor);
   const author: Author = asked.userId === "" ? service : { ...service, onBehalfOf: asked.userId };
   return await mutate(parts.storage, author, async (em) => {
-    // People come before keys, for whoever locks both.
+    // Whoever deletes the organization meanwhile waits, and then ends what began. People come before keys, for whoever
+    // locks both.
     const user = asked.userId === "" ? undefined : await holdMember(em, asked.userId, named);
+    const organizationId = user?.organizationId ?? (await goodOrganization(em, named));
     await holdActor(em, actor);
     const subject: KeySubject =
       user === undefined
-        ? { kind: "service", organizationId: await goodOrganization(em, named) }
+        ? { kind: "service", organizationId }
         : { kind: "delegation", organizationId: user.organizationId, userId: user.id };
     const { session, event } = await beginKeySession(em, decision, subject, { ...asked, permissions });
     const accessToken = await signKeyToken(em, parts, decision, subject, session);
@@ -80,11 +83,9 @@ async function goodOrganization(em: EntityManager, id: string | undefined): Prom
   if (id === undefined) {
     return undefined;
   }
-  const organization = await em.findOne(Organization, { id });
-  if (organization === null || organization.deleteTime != null) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
-  if (organization.suspendTime != null) {
+  await holdOrganizations(em, [id]);
+  const { suspendTime } = await em.findOneOrFail(Organization, { id });
+  if (suspendTime != null) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
   return id;
@@ -120,6 +121,7 @@ async function holdMember(
   if (suspended) {
     throw new AuthError("ORGANIZATION_SUSPENDED");
   }
+  await holdOrganizations(em, [member.organizationId]);
   const where = { organizationId: member.organizationId, userId, ...ACTIVE_MEMBER };
   if ((await em.findOne(Membership, where, { lockMode: LockMode.PESSIMISTIC_READ })) === null) {
     throw noMember();

@@ -35,7 +35,8 @@ export function keyTokenIdentityOf({ claims, state }: ReadKeyToken, context: Sch
   const whole =
     state.kind === "api_key"
       ? identityOf(state.key, trace)
-      : serviceIdentityOf(state.key, context.organizationId, trace);
+      : // What is bound to an organization that is gone does not act for all of them.
+        serviceIdentityOf(state.key, session.organizationId ?? context.organizationId, trace);
   const { principal } = whole;
   const identity = state.kind === "delegation" ? onBehalf(state, whole, trace) : whole;
   requireSession(state, trace);

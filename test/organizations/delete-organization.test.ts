@@ -276,6 +276,24 @@ test("who comes while an organization is being deleted makes nothing in it", asy
   assert.deepEqual(await alive(doomed.id), NOTHING);
 });
 
+test("a service gets no token for an organization that is deleted meanwhile, and one that it had acts for none", async () => {
+  const id = await addOrganization(service.core);
+  const issue = () =>
+    service.client(TokenService, internalKey(service.internalKey)).issueToken({
+      grant: { case: "delegation", value: {} },
+      organizationId: id,
+    });
+  const { accessToken } = await issue();
+  const deleting = `update organizations set delete_time = now(), suspend_time = now(), name_key = null where id = $1`;
+  await using held = await holdRows(service.connection, deleting, [id]);
+  const late = reasonOf(issue());
+  await held.waiting(1);
+  await held.release();
+  assert.equal(await late, "ORGANIZATION_UNKNOWN");
+  // Its session has not ended, as it has where the deletion is whole.
+  assert.equal(await refusalOf(service, bearer(accessToken)), "ORGANIZATION_UNKNOWN");
+});
+
 test("a deletion waits for who came first, and ends what they made", async () => {
   const doomed = await addNamed();
   const { calls, owner } = await makers(doomed.id);

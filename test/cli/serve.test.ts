@@ -279,7 +279,8 @@ describe("latchkey serve", { concurrency: 3 }, () => {
         env: { LATCHKEY_NOTICE_SECONDS: "3" },
       });
       await isListening();
-      const lock = await lockTable(t, service.connection, "api_keys");
+      // Not the keys themselves, which a session may refer to: people can still log in.
+      const lock = await lockTable(t, service.connection, "api_key_slots");
       const list = clientOf(ApiKeyService, url, { "x-internal-key": service.internalKey });
       const call = list.listApiKeys({ organizationId: service.organizationId });
       await lock.blocks();

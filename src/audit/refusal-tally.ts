@@ -91,7 +91,9 @@ export class RefusalTally {
   take(now: number, everything = false): RefusalGroup[] {
     const taken: RefusalGroup[] = [];
     for (const [name, held] of this.#held) {
-      if (!everything && held.dueMillis > now) {
+      // Where the clock was set back, nothing waits for it to catch up.
+      const waits = held.dueMillis > now && held.dueMillis <= now + AGAIN_MILLIS;
+      if (!everything && waits) {
         continue;
       }
       if (held.group === undefined) {

@@ -41,9 +41,9 @@ export function createAuditInterceptor(refusals: Pick<RefusalRecorder, "note">):
           organizationId,
           credentialId,
           clientAddress,
-          // Nobody learns here which service of another organization has asked about them.
+          // Nobody learns here which service of another organization has asked about them, nor from where.
           callerId: asked && isOwnQuestion ? actor?.principal.id : undefined,
-          peerAddress: address,
+          peerAddress: asked && !isOwnQuestion ? "" : address,
           requestId,
         });
       }

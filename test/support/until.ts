@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** How long anything may take that is expected to happen, in milliseconds: for a machine that is busy. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 60_000;
 const EVERY_MILLIS = 20;
 
 /** Waits until something holds, and fails after a while. */

@@ -114,6 +114,12 @@ export const REASONS = {
     meaning: "A salted hash to import has no lookup prefix, or one that no key of the format begins with.",
     example: "bcrypt without `lookup_prefix`",
   },
+  REVISION_INVALID: {
+    code: "invalid_argument",
+    message: "The revision is not one that Latchkey gave out. Send it as it came.",
+    meaning: "A revision was altered or cut.",
+    example: "a changed `min_revision`",
+  },
   PASSWORD_TOO_SHORT: {
     code: "invalid_argument",
     message: "The password is too short.",
@@ -400,6 +406,12 @@ export const REASONS = {
     message: "The organization of this id has another name. Check the id.",
     meaning: "The organization to delete has another name than the call gives.",
     example: "`DeleteOrganization` with a wrong id",
+  },
+  REVISION_UNKNOWN: {
+    code: "failed_precondition",
+    message: "The revision is of another deployment, or of before the database was restored. Forget it.",
+    meaning: "A revision belongs to another database, or to a history of this one that is no more.",
+    example: "a `min_revision` of the test deployment",
   },
   NOT_FOUND: {
     code: "not_found",

@@ -5,8 +5,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Organization } from "./organization_pb.ts";
 import { file_latchkey_v1_organization } from "./organization_pb.ts";
@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/authentication.proto.
  */
 export const file_latchkey_v1_authentication: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hdXRoZW50aWNhdGlvbi5wcm90bxILbGF0Y2hrZXkudjEiJQoGSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAki8AEKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSJAoHaGVhZGVycxgBIAMoCzITLmxhdGNoa2V5LnYxLkhlYWRlchIuChRyZXF1aXJlZF9wZXJtaXNzaW9ucxgCIAMoCUIQukgNkgEKEEAiBnIEEAEYZBIkCg9vcmdhbml6YXRpb25faWQYAyABKAlCC7pICNgBAXIDsAEBEhoKCGF1ZGllbmNlGAQgASgJQgi6SAVyAxj/ARIWCg5jbGllbnRfYWRkcmVzcxgFIAEoCRIpCg9hbnlfcGVybWlzc2lvbnMYBiADKAlCELpIDZIBChBAIgZyBBABGGQilAIKFEF1dGhlbnRpY2F0ZVJlc3BvbnNlEikKCXByaW5jaXBhbBgBIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIvCgxvcmdhbml6YXRpb24YAiABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SEwoLcGVybWlzc2lvbnMYAyADKAkSGQoRYWxsX29yZ2FuaXphdGlvbnMYBCABKAgSKwoKY3JlZGVudGlhbBgFIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwSFQoNc3RyaXBfaGVhZGVycxgGIAMoCRIsCgxkZWxlZ2F0ZWRfYnkYByABKAsyFi5sYXRjaGtleS52MS5QcmluY2lwYWwiSwoORXhwbGFpblJlcXVlc3QSOQoHcmVxdWVzdBgBIAEoCzIgLmxhdGNoa2V5LnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3RCBrpIA8gBASKQAgoPRXhwbGFpblJlc3BvbnNlEg8KB2FsbG93ZWQYASABKAgSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSPAoIbWV0YWRhdGEYBCADKAsyKi5sYXRjaGtleS52MS5FeHBsYWluUmVzcG9uc2UuTWV0YWRhdGFFbnRyeRInCgVzdGVwcxgFIAMoCzIYLmxhdGNoa2V5LnYxLkV4cGxhaW5TdGVwEjMKCHJlc3BvbnNlGAYgASgLMiEubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVzcG9uc2UaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjsKC0V4cGxhaW5TdGVwEgwKBG5hbWUYASABKAkSDgoGcGFzc2VkGAIgASgIEg4KBmRldGFpbBgDIAEoCSIPCg1XaG9BbUlSZXF1ZXN0IvcBCg5XaG9BbUlSZXNwb25zZRIpCglwcmluY2lwYWwYASABKAsyFi5sYXRjaGtleS52MS5QcmluY2lwYWwSLwoMb3JnYW5pemF0aW9uGAIgASgLMhkubGF0Y2hrZXkudjEuT3JnYW5pemF0aW9uEhMKC3Blcm1pc3Npb25zGAMgAygJEhkKEWFsbF9vcmdhbml6YXRpb25zGAQgASgIEisKCmNyZWRlbnRpYWwYBSABKAsyFy5sYXRjaGtleS52MS5DcmVkZW50aWFsEiwKDGRlbGVnYXRlZF9ieRgGIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbCJ0CglQcmluY2lwYWwSCgoCaWQYASABKAkSKAoEdHlwZRgCIAEoDjIaLmxhdGNoa2V5LnYxLlByaW5jaXBhbFR5cGUSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBWVtYWlsGAQgASgJEgwKBHJvbGUYBSABKAkidAoKQ3JlZGVudGlhbBIKCgJpZBgBIAEoCRIpCgR0eXBlGAIgASgOMhsubGF0Y2hrZXkudjEuQ3JlZGVudGlhbFR5cGUSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKoABCg1QcmluY2lwYWxUeXBlEh4KGlBSSU5DSVBBTF9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTUFJJTkNJUEFMX1RZUEVfVVNFUhABEhoKFlBSSU5DSVBBTF9UWVBFX0FQSV9LRVkQAhIaChZQUklOQ0lQQUxfVFlQRV9TRVJWSUNFEAMqkQEKDkNyZWRlbnRpYWxUeXBlEh8KG0NSRURFTlRJQUxfVFlQRV9VTlNQRUNJRklFRBAAEhsKF0NSRURFTlRJQUxfVFlQRV9BUElfS0VZEAESIAocQ1JFREVOVElBTF9UWVBFX0FDQ0VTU19UT0tFThACEh8KG0NSRURFTlRJQUxfVFlQRV9TRVJWSUNFX0tFWRADMroCChVBdXRoZW50aWNhdGlvblNlcnZpY2UScgoMQXV0aGVudGljYXRlEiAubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVxdWVzdBohLmxhdGNoa2V5LnYxLkF1dGhlbnRpY2F0ZVJlc3BvbnNlIh3yxRgZIhcKEWF1dGguYXV0aGVudGljYXRlEAEoARJfCgdFeHBsYWluEhsubGF0Y2hrZXkudjEuRXhwbGFpblJlcXVlc3QaHC5sYXRjaGtleS52MS5FeHBsYWluUmVzcG9uc2UiGZACAfLFGBIiEAoMYXV0aC5leHBsYWluEAESTAoGV2hvQW1JEhoubGF0Y2hrZXkudjEuV2hvQW1JUmVxdWVzdBobLmxhdGNoa2V5LnYxLldob0FtSVJlc3BvbnNlIgmQAgHyxRgCEAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_organization]);
+  fileDesc("CiBsYXRjaGtleS92MS9hdXRoZW50aWNhdGlvbi5wcm90bxILbGF0Y2hrZXkudjEiJQoGSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkikAIKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSJAoHaGVhZGVycxgBIAMoCzITLmxhdGNoa2V5LnYxLkhlYWRlchIuChRyZXF1aXJlZF9wZXJtaXNzaW9ucxgCIAMoCUIQukgNkgEKEEAiBnIEEAEYZBIkCg9vcmdhbml6YXRpb25faWQYAyABKAlCC7pICNgBAXIDsAEBEhoKCGF1ZGllbmNlGAQgASgJQgi6SAVyAxj/ARIWCg5jbGllbnRfYWRkcmVzcxgFIAEoCRIpCg9hbnlfcGVybWlzc2lvbnMYBiADKAlCELpIDZIBChBAIgZyBBABGGQSHgoMbWluX3JldmlzaW9uGAcgASgJQgi6SAVyAxiAICLxAgoUQXV0aGVudGljYXRlUmVzcG9uc2USKQoJcHJpbmNpcGFsGAEgASgLMhYubGF0Y2hrZXkudjEuUHJpbmNpcGFsEi8KDG9yZ2FuaXphdGlvbhgCIAEoCzIZLmxhdGNoa2V5LnYxLk9yZ2FuaXphdGlvbhITCgtwZXJtaXNzaW9ucxgDIAMoCRIZChFhbGxfb3JnYW5pemF0aW9ucxgEIAEoCBIrCgpjcmVkZW50aWFsGAUgASgLMhcubGF0Y2hrZXkudjEuQ3JlZGVudGlhbBIVCg1zdHJpcF9oZWFkZXJzGAYgAygJEiwKDGRlbGVnYXRlZF9ieRgHIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIQCghyZXZpc2lvbhgIIAEoCRISCgpjYWNoZV90YWdzGAkgAygJEjUKEWNhY2hlX2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJZChhCYXRjaEF1dGhlbnRpY2F0ZVJlcXVlc3QSPQoIcmVxdWVzdHMYASADKAsyIC5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXF1ZXN0Qgm6SAaSAQMQ6AciTQoZQmF0Y2hBdXRoZW50aWNhdGVSZXNwb25zZRIwCgdyZXN1bHRzGAEgAygLMh8ubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVzdWx0IocBChJBdXRoZW50aWNhdGVSZXN1bHQSNQoIcmVzcG9uc2UYASABKAsyIS5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXNwb25zZUgAEi8KBWVycm9yGAIgASgLMh4ubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlRXJyb3JIAEIJCgdvdXRjb21lIuMBChFBdXRoZW50aWNhdGVFcnJvchIMCgRjb2RlGAEgASgFEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEj4KCG1ldGFkYXRhGAQgAygLMiwubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlRXJyb3IuTWV0YWRhdGFFbnRyeRIuCgtyZXRyeV9kZWxheRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSGgoIcmV2aXNpb24YASABKAlCCLpIBXIDGIAgIlAKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCRISCgpjYWNoZV90YWdzGAIgAygJEg4KBnJlc3luYxgDIAEoCCJLCg5FeHBsYWluUmVxdWVzdBI5CgdyZXF1ZXN0GAEgASgLMiAubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVxdWVzdEIGukgDyAEBIpACCg9FeHBsYWluUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCRI8CghtZXRhZGF0YRgEIAMoCzIqLmxhdGNoa2V5LnYxLkV4cGxhaW5SZXNwb25zZS5NZXRhZGF0YUVudHJ5EicKBXN0ZXBzGAUgAygLMhgubGF0Y2hrZXkudjEuRXhwbGFpblN0ZXASMwoIcmVzcG9uc2UYBiABKAsyIS5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXNwb25zZRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOwoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIOCgZwYXNzZWQYAiABKAgSDgoGZGV0YWlsGAMgASgJIg8KDVdob0FtSVJlcXVlc3Qi9wEKDldob0FtSVJlc3BvbnNlEikKCXByaW5jaXBhbBgBIAEoCzIWLmxhdGNoa2V5LnYxLlByaW5jaXBhbBIvCgxvcmdhbml6YXRpb24YAiABKAsyGS5sYXRjaGtleS52MS5Pcmdhbml6YXRpb24SEwoLcGVybWlzc2lvbnMYAyADKAkSGQoRYWxsX29yZ2FuaXphdGlvbnMYBCABKAgSKwoKY3JlZGVudGlhbBgFIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwSLAoMZGVsZWdhdGVkX2J5GAYgASgLMhYubGF0Y2hrZXkudjEuUHJpbmNpcGFsInQKCVByaW5jaXBhbBIKCgJpZBgBIAEoCRIoCgR0eXBlGAIgASgOMhoubGF0Y2hrZXkudjEuUHJpbmNpcGFsVHlwZRIUCgxkaXNwbGF5X25hbWUYAyABKAkSDQoFZW1haWwYBCABKAkSDAoEcm9sZRgFIAEoCSJ0CgpDcmVkZW50aWFsEgoKAmlkGAEgASgJEikKBHR5cGUYAiABKA4yGy5sYXRjaGtleS52MS5DcmVkZW50aWFsVHlwZRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqgAEKDVByaW5jaXBhbFR5cGUSHgoaUFJJTkNJUEFMX1RZUEVfVU5TUEVDSUZJRUQQABIXChNQUklOQ0lQQUxfVFlQRV9VU0VSEAESGgoWUFJJTkNJUEFMX1RZUEVfQVBJX0tFWRACEhoKFlBSSU5DSVBBTF9UWVBFX1NFUlZJQ0UQAyqRAQoOQ3JlZGVudGlhbFR5cGUSHwobQ1JFREVOVElBTF9UWVBFX1VOU1BFQ0lGSUVEEAASGwoXQ1JFREVOVElBTF9UWVBFX0FQSV9LRVkQARIgChxDUkVERU5USUFMX1RZUEVfQUNDRVNTX1RPS0VOEAISHwobQ1JFREVOVElBTF9UWVBFX1NFUlZJQ0VfS0VZEAMywQQKFUF1dGhlbnRpY2F0aW9uU2VydmljZRJyCgxBdXRoZW50aWNhdGUSIC5sYXRjaGtleS52MS5BdXRoZW50aWNhdGVSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQXV0aGVudGljYXRlUmVzcG9uc2UiHfLFGBkiFwoRYXV0aC5hdXRoZW50aWNhdGUQASgBEoEBChFCYXRjaEF1dGhlbnRpY2F0ZRIlLmxhdGNoa2V5LnYxLkJhdGNoQXV0aGVudGljYXRlUmVxdWVzdBomLmxhdGNoa2V5LnYxLkJhdGNoQXV0aGVudGljYXRlUmVzcG9uc2UiHfLFGBkiFwoRYXV0aC5hdXRoZW50aWNhdGUQASgBEoABChBXYXRjaFJldm9jYXRpb25zEiQubGF0Y2hrZXkudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5sYXRjaGtleS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiHfLFGBkiFwoRYXV0aC5hdXRoZW50aWNhdGUQASgBMAESXwoHRXhwbGFpbhIbLmxhdGNoa2V5LnYxLkV4cGxhaW5SZXF1ZXN0GhwubGF0Y2hrZXkudjEuRXhwbGFpblJlc3BvbnNlIhmQAgHyxRgSIhAKDGF1dGguZXhwbGFpbhABEkwKBldob0FtSRIaLmxhdGNoa2V5LnYxLldob0FtSVJlcXVlc3QaGy5sYXRjaGtleS52MS5XaG9BbUlSZXNwb25zZSIJkAIB8sUYAhABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_organization]);
 
 /**
  * One header field as it was received.
@@ -98,6 +98,16 @@ export type AuthenticateRequest = Message<"latchkey.v1.AuthenticateRequest"> & {
    * @generated from field: repeated string any_permissions = 6;
    */
   anyPermissions: string[];
+
+  /**
+   * A `revision` that the answer must take into account: that of a mutation's answer, of another answer or of
+   * WatchRevocations, from whichever replica. The call waits for it, up to 2 seconds. Empty: no more than is always
+   * promised. One of another deployment, or of the time before a database was restored, is `failed_precondition`
+   * with REVISION_UNKNOWN.
+   *
+   * @generated from field: string min_revision = 7;
+   */
+  minRevision: string;
 };
 
 /**
@@ -163,6 +173,28 @@ export type AuthenticateResponse = Message<"latchkey.v1.AuthenticateResponse"> &
    * @generated from field: latchkey.v1.Principal delegated_by = 7;
    */
   delegatedBy?: Principal | undefined;
+
+  /**
+   * Up to where changes were taken into account. Opaque. Empty: it is not known.
+   *
+   * @generated from field: string revision = 8;
+   */
+  revision: string;
+
+  /**
+   * What the answer depends on, opaque: it is to be forgotten when WatchRevocations tells any of them. Without any
+   * it is not to be kept. Whatever a client keeps it keeps for exactly the same request.
+   *
+   * @generated from field: repeated string cache_tags = 9;
+   */
+  cacheTags: string[];
+
+  /**
+   * When the answer ends to hold of its own accord: it is not to be kept longer. Not set: it has no such end.
+   *
+   * @generated from field: google.protobuf.Timestamp cache_expire_time = 10;
+   */
+  cacheExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -171,6 +203,191 @@ export type AuthenticateResponse = Message<"latchkey.v1.AuthenticateResponse"> &
  */
 export const AuthenticateResponseSchema: GenMessage<AuthenticateResponse> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_authentication, 2);
+
+/**
+ * Several requests to decide about.
+ *
+ * @generated from message latchkey.v1.BatchAuthenticateRequest
+ */
+export type BatchAuthenticateRequest = Message<"latchkey.v1.BatchAuthenticateRequest"> & {
+  /**
+   * What Authenticate would be asked, up to 1,000 times.
+   *
+   * @generated from field: repeated latchkey.v1.AuthenticateRequest requests = 1;
+   */
+  requests: AuthenticateRequest[];
+};
+
+/**
+ * Describes the message latchkey.v1.BatchAuthenticateRequest.
+ * Use `create(BatchAuthenticateRequestSchema)` to create a new message.
+ */
+export const BatchAuthenticateRequestSchema: GenMessage<BatchAuthenticateRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 3);
+
+/**
+ * What Authenticate would have answered.
+ *
+ * @generated from message latchkey.v1.BatchAuthenticateResponse
+ */
+export type BatchAuthenticateResponse = Message<"latchkey.v1.BatchAuthenticateResponse"> & {
+  /**
+   * One for each request, in the order of the requests.
+   *
+   * @generated from field: repeated latchkey.v1.AuthenticateResult results = 1;
+   */
+  results: AuthenticateResult[];
+};
+
+/**
+ * Describes the message latchkey.v1.BatchAuthenticateResponse.
+ * Use `create(BatchAuthenticateResponseSchema)` to create a new message.
+ */
+export const BatchAuthenticateResponseSchema: GenMessage<BatchAuthenticateResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 4);
+
+/**
+ * The outcome of one request of several.
+ *
+ * @generated from message latchkey.v1.AuthenticateResult
+ */
+export type AuthenticateResult = Message<"latchkey.v1.AuthenticateResult"> & {
+  /**
+   * The outcome.
+   *
+   * @generated from oneof latchkey.v1.AuthenticateResult.outcome
+   */
+  outcome: {
+    /**
+     * The credential is good for what was asked.
+     *
+     * @generated from field: latchkey.v1.AuthenticateResponse response = 1;
+     */
+    value: AuthenticateResponse;
+    case: "response";
+  } | {
+    /**
+     * It is not, or that could not be decided: exactly what Authenticate would have failed with.
+     *
+     * @generated from field: latchkey.v1.AuthenticateError error = 2;
+     */
+    value: AuthenticateError;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message latchkey.v1.AuthenticateResult.
+ * Use `create(AuthenticateResultSchema)` to create a new message.
+ */
+export const AuthenticateResultSchema: GenMessage<AuthenticateResult> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 5);
+
+/**
+ * An error of Authenticate.
+ *
+ * @generated from message latchkey.v1.AuthenticateError
+ */
+export type AuthenticateError = Message<"latchkey.v1.AuthenticateError"> & {
+  /**
+   * The code, as gRPC numbers it (`google.rpc.Code`): 16 is UNAUTHENTICATED, 14 UNAVAILABLE.
+   *
+   * @generated from field: int32 code = 1;
+   */
+  code: number;
+
+  /**
+   * The name of a reason.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The same for people, with what to do.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * The details of the reason.
+   *
+   * @generated from field: map<string, string> metadata = 4;
+   */
+  metadata: { [key: string]: string };
+
+  /**
+   * How long to wait before the same is asked again. Not set: waiting does not help, or is up to the client.
+   *
+   * @generated from field: google.protobuf.Duration retry_delay = 5;
+   */
+  retryDelay?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.AuthenticateError.
+ * Use `create(AuthenticateErrorSchema)` to create a new message.
+ */
+export const AuthenticateErrorSchema: GenMessage<AuthenticateError> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 6);
+
+/**
+ * Asks to be told of changes.
+ *
+ * @generated from message latchkey.v1.WatchRevocationsRequest
+ */
+export type WatchRevocationsRequest = Message<"latchkey.v1.WatchRevocationsRequest"> & {
+  /**
+   * Up to where the client knows of all changes: a `revision` of this stream, from whichever replica. Empty: it knows
+   * of none, and keeps no answers yet.
+   *
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+};
+
+/**
+ * Describes the message latchkey.v1.WatchRevocationsRequest.
+ * Use `create(WatchRevocationsRequestSchema)` to create a new message.
+ */
+export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 7);
+
+/**
+ * Tells of changes, or that there were none.
+ *
+ * @generated from message latchkey.v1.WatchRevocationsResponse
+ */
+export type WatchRevocationsResponse = Message<"latchkey.v1.WatchRevocationsResponse"> & {
+  /**
+   * Up to where changes have been told. What a client asks anew it asks with this as `min_revision`.
+   *
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+
+  /**
+   * Answers that carry any of these are to be forgotten.
+   *
+   * @generated from field: repeated string cache_tags = 2;
+   */
+  cacheTags: string[];
+
+  /**
+   * All answers that were kept so far are to be forgotten: what has changed since the client's revision is not known.
+   *
+   * @generated from field: bool resync = 3;
+   */
+  resync: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.WatchRevocationsResponse.
+ * Use `create(WatchRevocationsResponseSchema)` to create a new message.
+ */
+export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_authentication, 8);
 
 /**
  * The request to explain the decision about.
@@ -191,7 +408,7 @@ export type ExplainRequest = Message<"latchkey.v1.ExplainRequest"> & {
  * Use `create(ExplainRequestSchema)` to create a new message.
  */
 export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 3);
+  messageDesc(file_latchkey_v1_authentication, 9);
 
 /**
  * The decision, and how it came about.
@@ -247,7 +464,7 @@ export type ExplainResponse = Message<"latchkey.v1.ExplainResponse"> & {
  * Use `create(ExplainResponseSchema)` to create a new message.
  */
 export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 4);
+  messageDesc(file_latchkey_v1_authentication, 10);
 
 /**
  * One thing that a decision depends on.
@@ -282,7 +499,7 @@ export type ExplainStep = Message<"latchkey.v1.ExplainStep"> & {
  * Use `create(ExplainStepSchema)` to create a new message.
  */
 export const ExplainStepSchema: GenMessage<ExplainStep> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 5);
+  messageDesc(file_latchkey_v1_authentication, 11);
 
 /**
  * Asks about the headers of the call itself.
@@ -297,7 +514,7 @@ export type WhoAmIRequest = Message<"latchkey.v1.WhoAmIRequest"> & {
  * Use `create(WhoAmIRequestSchema)` to create a new message.
  */
 export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 6);
+  messageDesc(file_latchkey_v1_authentication, 12);
 
 /**
  * The decision about the call's own headers.
@@ -354,7 +571,7 @@ export type WhoAmIResponse = Message<"latchkey.v1.WhoAmIResponse"> & {
  * Use `create(WhoAmIResponseSchema)` to create a new message.
  */
 export const WhoAmIResponseSchema: GenMessage<WhoAmIResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 7);
+  messageDesc(file_latchkey_v1_authentication, 13);
 
 /**
  * Whoever a credential stands for.
@@ -404,7 +621,7 @@ export type Principal = Message<"latchkey.v1.Principal"> & {
  * Use `create(PrincipalSchema)` to create a new message.
  */
 export const PrincipalSchema: GenMessage<Principal> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 8);
+  messageDesc(file_latchkey_v1_authentication, 14);
 
 /**
  * The credential that was presented, without its secret.
@@ -440,7 +657,7 @@ export type Credential = Message<"latchkey.v1.Credential"> & {
  * Use `create(CredentialSchema)` to create a new message.
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_authentication, 9);
+  messageDesc(file_latchkey_v1_authentication, 15);
 
 /**
  * The kinds of principal.
@@ -561,6 +778,29 @@ export const AuthenticationService: GenService<{
     methodKind: "unary";
     input: typeof AuthenticateRequestSchema;
     output: typeof AuthenticateResponseSchema;
+  },
+  /**
+   * Decides about up to 1,000 requests at once, each as Authenticate does, independently of the others. It answers
+   * each of them, in their order: a refusal of one is in its result, not an error of the call.
+   *
+   * @generated from rpc latchkey.v1.AuthenticationService.BatchAuthenticate
+   */
+  batchAuthenticate: {
+    methodKind: "unary";
+    input: typeof BatchAuthenticateRequestSchema;
+    output: typeof BatchAuthenticateResponseSchema;
+  },
+  /**
+   * Tells of every change that an answer may depend on, so that a client can keep answers: see `cache_tags`. The
+   * first message comes at once; later ones at each change, and each second without one, but only while this replica
+   * itself hears of all changes. A client that has heard nothing for 5 seconds uses no kept answer.
+   *
+   * @generated from rpc latchkey.v1.AuthenticationService.WatchRevocations
+   */
+  watchRevocations: {
+    methodKind: "server_streaming";
+    input: typeof WatchRevocationsRequestSchema;
+    output: typeof WatchRevocationsResponseSchema;
   },
   /**
    * Decides about the raw headers of a request as Authenticate does, and tells each step on the way: for

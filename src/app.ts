@@ -4,8 +4,9 @@ import { loadAuditKeys } from "./audit/audit-keys.ts";
 import { AuditSealer } from "./audit/audit-sealer.ts";
 import { RefusalRecorder } from "./audit/refusal-recorder.ts";
 import type { CheckpointPace } from "./audit/seal-events.ts";
-import { createAuthenticate, createExplain } from "./authenticate/authenticate.ts";
+import { createAuthenticate, createExplain, freshProofs } from "./authenticate/authenticate.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
+import { createProve } from "./authenticate/prove.ts";
 import { createOnce } from "./changes/once.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "./credentials/imported-key/imported-keys.ts";
@@ -123,14 +124,18 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
   const foreignTexts = createForeignTexts([...apiKeyPrefixes, SERVICE_KEY_PREFIX]);
   const importedKeys = createImportedKeys({ storage, liveState, keyHasher, seal, foreignTexts, log });
-  const schemes = createSchemes({
-    liveState,
-    keyHasher,
-    tokenVerifier,
-    apiKeyPrefixes,
-    importedKeys,
-    defaultAudience: audience,
-  });
+  const prove = createProve(
+    createSchemes({
+      liveState,
+      keyHasher,
+      tokenVerifier,
+      apiKeyPrefixes,
+      importedKeys,
+      defaultAudience: audience,
+    }),
+  );
+  const proofs = freshProofs(prove);
+  const reach = async () => {};
 
   const { loginSourceLimit: sourceLimit } = settings;
   const throttleKey = keyHasher.deriveKey("login throttle");
@@ -157,8 +162,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     );
 
   const handler = createHandler({
-    authenticate: createAuthenticate({ schemes, usageMeter, rateLimiter }),
-    explain: createExplain(schemes),
+    authenticate: createAuthenticate({ proofs, reach, usageMeter, rateLimiter }),
+    explain: createExplain(prove, reach),
     organizationExists: (id, orDeleted) => organizationExists(storage, id, orDeleted),
     callers,
     storage,

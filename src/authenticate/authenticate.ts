@@ -1,19 +1,21 @@
-import { type CredentialHeaders, readCredentialHeaders } from "../credentials/credential-headers.ts";
+import { readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
-import type { Scheme, SchemeContext } from "../credentials/scheme.ts";
 import { AuthError, type RefusedSubject } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
+import { type Disproof, endMillis, identityAt, type Proof } from "./proof.ts";
+import type { Prove } from "./prove.ts";
 import { DecisionTrace, type HeldSecret, type Step, type Trace } from "./trace.ts";
 
 /**
  * The one question: is there exactly one good credential in these headers, and is it good for this?
  *
- * Rejects with an AuthError and nothing else: a refusal with its reason, or UNAVAILABLE where Latchkey
- * itself failed. What is not a decision is neither a refusal nor an allowance.
+ * What is remembered is answered at once, what is not by a promise. Throws, or rejects with, an AuthError and nothing
+ * else: a refusal with its reason, or UNAVAILABLE where Latchkey itself failed. What is not a decision is neither a
+ * refusal nor an allowance.
  */
-export type Authenticate = (question: Question) => Promise<Decision>;
+export type Authenticate = (question: Question) => Decision | Promise<Decision>;
 
 /** As Authenticate, with each step. It neither counts as a use of the key nor uses up its rate limit. */
 export type Explain = (question: Question) => Promise<Explanation>;
@@ -35,52 +37,91 @@ export interface RateLimiter {
 }
 
 export interface DecisionParts {
-  readonly schemes: readonly Scheme[];
+  readonly proofs: Proofs;
+  /** Waits until a revision is taken into account. */
+  readonly reach: (revision: string) => Promise<void>;
   readonly usageMeter: UsageMeter;
   readonly rateLimiter: RateLimiter;
 }
 
-export function createAuthenticate({ schemes, usageMeter, rateLimiter }: DecisionParts): Authenticate {
-  const decideWithinLimit = async (question: Question, trace: Trace): Promise<Decision> => {
-    const decision = await decide(schemes, question, trace);
+/** Where proofs come from. */
+export interface Proofs {
+  readonly prove: Prove;
+  /** The database's time when a proof is used, in milliseconds since the epoch. */
+  nowFor(proof: Proof): number;
+}
+
+/** Proofs that are asked for each time. */
+export function freshProofs(prove: Prove): Proofs {
+  return { prove, nowFor: ({ readMillis }) => readMillis };
+}
+
+export function createAuthenticate({ proofs, reach, usageMeter, rateLimiter }: DecisionParts): Authenticate {
+  const count = ({ secret }: DecisionTrace, { clientAddress }: Question, isAllowed: boolean) => {
+    if (secret !== undefined) {
+      usageMeter.count(secret, { isAllowed, clientAddress });
+      secret.onUse?.();
+    }
+  };
+  const countRefusal = (thrown: unknown, question: Question, trace: DecisionTrace): AuthError => {
+    const error = asAuthError(thrown);
+    try {
+      if (error.reason !== "UNAVAILABLE") {
+        count(trace, question, false);
+      }
+      return error;
+    } catch (fault) {
+      return asAuthError(fault);
+    }
+  };
+  const refuse = (thrown: unknown, question: Question, trace: DecisionTrace): AuthError => {
+    const error = countRefusal(thrown, question, trace);
+    error.subject ??= { ...trace.subject, clientAddress: question.clientAddress };
+    return error;
+  };
+  const allow = (decision: Decision, question: Question, trace: DecisionTrace): Decision => {
     if (decision.rateLimit !== undefined) {
       // Of an API key, whose tokens share it.
       rateLimiter.take(decision.principal.id, decision.rateLimit);
     }
+    count(trace, question, true);
     return decision;
   };
+  const decideAfter = async (question: Question, trace: DecisionTrace) => {
+    await reach(question.minRevision);
+    return await decide(proofs, question, trace);
+  };
 
-  return async (question) => {
+  return (question) => {
     const trace = new DecisionTrace(false);
-    const count = (isAllowed: boolean) => {
-      if (trace.secret !== undefined) {
-        usageMeter.count(trace.secret, { isAllowed, clientAddress: question.clientAddress });
-        trace.secret.onUse?.();
-      }
-    };
     try {
-      const decision = await decideWithinLimit(question, trace).catch((thrown: unknown) => {
-        if (thrown instanceof AuthError && thrown.reason !== "UNAVAILABLE") {
-          count(false);
-        }
-        throw thrown;
-      });
-      count(true);
-      return decision;
+      const decision =
+        question.minRevision === "" ? decide(proofs, question, trace) : decideAfter(question, trace);
+      if (!(decision instanceof Promise)) {
+        return allow(decision, question, trace);
+      }
+      return decision
+        .then((decided) => allow(decided, question, trace))
+        .catch((thrown: unknown) => {
+          throw refuse(thrown, question, trace);
+        });
     } catch (thrown) {
-      const error = asAuthError(thrown);
-      error.subject ??= { ...trace.subject, clientAddress: question.clientAddress };
-      throw error;
+      throw refuse(thrown, question, trace);
     }
   };
 }
 
-export function createExplain(schemes: readonly Scheme[]): Explain {
+/** @param prove asks the database each time: what is told is what is true, not what is remembered. */
+export function createExplain(prove: Prove, reach: DecisionParts["reach"]): Explain {
+  const proofs = freshProofs(prove);
   return async (question) => {
     const trace = new DecisionTrace(true);
     const steps = trace.steps ?? [];
     try {
-      return { outcome: await decide(schemes, question, trace), steps };
+      if (question.minRevision !== "") {
+        await reach(question.minRevision);
+      }
+      return { outcome: await decide(proofs, question, trace), steps };
     } catch (thrown) {
       const error = asAuthError(thrown);
       if (error.reason === "UNAVAILABLE") {
@@ -96,26 +137,50 @@ function asAuthError(thrown: unknown): AuthError {
   return thrown instanceof AuthError ? thrown : new AuthError("UNAVAILABLE", { cause: thrown });
 }
 
-async function decide(schemes: readonly Scheme[], question: Question, trace: Trace): Promise<Decision> {
+function decide(proofs: Proofs, question: Question, trace: Trace): Decision | Promise<Decision> {
   trace.check("client_address", () => (question.clientAddress === "" ? "not told" : question.clientAddress));
   if (question.clientAddress !== "" && !isAddress(question.clientAddress)) {
     throw new AuthError("CLIENT_ADDRESS_INVALID");
   }
   trace.check("headers", () => `${question.headers.length} fields`);
-  const headers = readCredentialHeaders(question.headers);
+  const { credential, ...headers } = readCredentialHeaders(question.headers);
   trace.check("organization_named", () => "X-Org-Id and organization_id agree");
   const organizationId = namedOrganization(headers.organizationId, question);
-  const identity = await identify(schemes, headers, {
-    organizationId,
-    callerOrganizationId: question.callerOrganizationId,
-    audience: question.audience,
-    trace,
-  });
-  trace.names(subjectOf(identity));
-  requireOrganization(identity, organizationId, trace);
-  requireAddress(identity.allowedCidrs, question.clientAddress, trace);
-  requirePermissions(identity, question, trace);
-  return { ...identity, stripHeaders: headers.strip };
+  trace.check("credential", () =>
+    credential === undefined ? "none" : `one, of the kind ${credential.kind}`,
+  );
+  if (credential === undefined) {
+    throw new AuthError("CREDENTIAL_MISSING");
+  }
+  const decideBy = (proof: Proof | Disproof): Decision => {
+    if ("disproved" in proof) {
+      throw new AuthError(proof.disproved);
+    }
+    const identity = identityAt(proof, proofs.nowFor(proof), question.callerOrganizationId, trace);
+    requireOrganization(identity, organizationId, trace);
+    requireAddress(identity.allowedCidrs, question.clientAddress, trace);
+    requirePermissions(identity, question, trace);
+    return decisionOf(proof, headers.strip);
+  };
+  const proof = proofs.prove(credential, { organizationId, audience: question.audience, trace });
+  return proof instanceof Promise ? proof.then(decideBy) : decideBy(proof);
+}
+
+/** The newest decision by each proof. */
+const decisions = new WeakMap<Proof, Decision>();
+
+/** The same one for the same proof and headers to remove: whoever makes answers of it can keep them with it. */
+function decisionOf(proof: Proof, stripHeaders: readonly string[]): Decision {
+  const known = decisions.get(proof);
+  if (known?.stripHeaders === stripHeaders) {
+    return known;
+  }
+  const { identity, tags, ends } = proof;
+  const millis = Math.min(...ends.map(({ atMillis }) => atMillis), endMillis(identity.credential.expireTime));
+  const endTime = millis === Infinity ? undefined : new Date(millis);
+  const decision = { ...identity, stripHeaders, tags, endTime };
+  decisions.set(proof, decision);
+  return decision;
 }
 
 /** Whom a decision is about, for the record of a refusal. */
@@ -138,26 +203,6 @@ function namedOrganization(inHeader: string, { organizationId, callerOrganizatio
     throw new AuthError("ORGANIZATION_MISMATCH");
   }
   return named === "" ? callerOrganizationId : named;
-}
-
-async function identify(
-  schemes: readonly Scheme[],
-  { credential }: CredentialHeaders,
-  context: SchemeContext,
-): Promise<Identity> {
-  context.trace.check("credential", () =>
-    credential === undefined ? "none" : `one, of the kind ${credential.kind}`,
-  );
-  if (credential === undefined) {
-    throw new AuthError("CREDENTIAL_MISSING");
-  }
-  for (const scheme of schemes) {
-    const identity = await scheme.identify(credential, context);
-    if (identity !== undefined) {
-      return identity;
-    }
-  }
-  throw new Error(`no scheme takes a credential of the kind ${credential.kind}`);
 }
 
 function requireOrganization({ organization }: Identity, named: string, trace: Trace): void {
@@ -192,8 +237,12 @@ function requirePermissions(
     return;
   }
   trace.check("permissions", () => `${permissions.size} held`);
-  const known = (name: string) => catalogue.organization.includes(name) || catalogue.platform.includes(name);
-  const unknown = [...requiredPermissions, ...anyPermissions].filter((name) => !known(name));
+  const holds = (name: string) => permissions.has(name);
+  if (requiredPermissions.every(holds) && anyPermissions.every(holds)) {
+    return;
+  }
+  const known = new Set([...catalogue.organization, ...catalogue.platform]);
+  const unknown = [...requiredPermissions, ...anyPermissions].filter((name) => !known.has(name));
   if (unknown.length > 0) {
     throw new AuthError("PERMISSION_UNKNOWN", { metadata: { unknown: unknown.join(" ") } });
   }

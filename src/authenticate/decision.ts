@@ -1,3 +1,4 @@
+import type { Tag } from "../changes/mutate.ts";
 import type { HeaderField } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
@@ -74,9 +75,16 @@ export function isThemselves({ principal, parentKey }: Pick<Identity, "principal
   return principal.type === "user" && parentKey === undefined;
 }
 
-/** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
+/**
+ * The answer: the credential is good for what was asked. Whatever is not a decision is thrown. For the same credential
+ * it is the same object, for as long as nothing has changed that it depends on.
+ */
 export interface Decision extends Identity {
   readonly stripHeaders: readonly string[];
+  /** What it depends on. */
+  readonly tags: readonly Tag[];
+  /** When it ends to hold of its own accord. Undefined: it has no such end. */
+  readonly endTime: Date | undefined;
 }
 
 /** What is asked about a request, besides its headers. */
@@ -94,4 +102,6 @@ export interface Question {
   readonly audience: string;
   /** Empty: unknown. */
   readonly clientAddress: string;
+  /** A revision that the answer must take into account. Empty: whatever is known is new enough. */
+  readonly minRevision: string;
 }

@@ -1,16 +1,18 @@
 import type { KeyState, Standing } from "../authenticate/live-state.ts";
+import { type End, endedAlready, endMillis } from "../authenticate/proof.ts";
 import type { Trace } from "../authenticate/trace.ts";
 import { AuthError, type Reason } from "../errors.ts";
-import type { SchemeContext } from "./scheme.ts";
 
 /**
  * Whoever asks for one organization learns of another's credential that it is another's, and nothing of its state.
  *
+ * @param callerOrganizationId empty: whoever asks is bound to none.
  * @throws AuthError ORGANIZATION_MISMATCH
  */
 export function requireCallersOwn(
   { id }: { readonly id: string },
-  { callerOrganizationId, trace }: Pick<SchemeContext, "callerOrganizationId" | "trace">,
+  callerOrganizationId: string,
+  trace: Pick<Trace, "check">,
 ): void {
   if (callerOrganizationId !== "" && id !== callerOrganizationId) {
     trace.check("organization", () => "the caller's own");
@@ -18,35 +20,37 @@ export function requireCallersOwn(
   }
 }
 
-/**
- * Checks that a key, and the one of its secrets that was presented, have not come to their end.
- *
- * @returns when the first of both does. Undefined: neither has an end.
- */
-export function requireLive(
-  { revokeTime, expireTime, secret, now }: Standing<KeyState>,
-  trace: Trace,
+/** When a key, and the one of its secrets that was presented, come to their ends. */
+export function endsOfKey(
+  { revokeTime, expireTime, secret }: Standing<KeyState>,
   reasons: { readonly revoked: Reason; readonly rotated: Reason; readonly expired: Reason },
-): Date | undefined {
-  trace.check("revocation", () =>
-    revokeTime === undefined ? "not revoked" : `revoked at ${shown(revokeTime)}`,
-  );
-  if (revokeTime !== undefined) {
-    throw new AuthError(reasons.revoked);
-  }
-  trace.check("expiry", () => `the key ${endsAt(expireTime)}`);
-  if (expireTime !== undefined && expireTime <= now) {
-    throw new AuthError(reasons.expired);
-  }
-  trace.check("rotation", () => `this secret ${endsAt(secret.expireTime)}`);
-  if (secret.expireTime !== undefined && secret.expireTime <= now) {
-    throw new AuthError(reasons.rotated);
-  }
-  return earlier(expireTime, secret.expireTime);
+): readonly End[] {
+  return [
+    {
+      reason: reasons.revoked,
+      atMillis: endedAlready(revokeTime !== undefined),
+      step: "revocation",
+      detail: () => (revokeTime === undefined ? "not revoked" : `revoked at ${shown(revokeTime)}`),
+    },
+    {
+      reason: reasons.expired,
+      atMillis: endMillis(expireTime),
+      step: "expiry",
+      detail: () => `the key ${endsAt(expireTime)}`,
+    },
+    {
+      reason: reasons.rotated,
+      atMillis: endMillis(secret.expireTime),
+      step: "rotation",
+      detail: () => `this secret ${endsAt(secret.expireTime)}`,
+    },
+  ];
 }
 
-function earlier(one: Date | undefined, other: Date | undefined): Date | undefined {
-  return one === undefined || (other !== undefined && other < one) ? other : one;
+/** When the first of both ends. Undefined: neither has an end. */
+export function expireTimeOf({ expireTime, secret }: Standing<KeyState>): Date | undefined {
+  const other = secret.expireTime;
+  return expireTime === undefined || (other !== undefined && other < expireTime) ? other : expireTime;
 }
 
 /** PostgreSQL also knows `infinity`, which is no date of JavaScript's. */

@@ -1,4 +1,4 @@
-import type { Identity } from "../authenticate/decision.ts";
+import type { Disproof, Proof } from "../authenticate/proof.ts";
 import type { Trace } from "../authenticate/trace.ts";
 import type { PresentedCredential } from "./credential-headers.ts";
 
@@ -6,20 +6,21 @@ import type { PresentedCredential } from "./credential-headers.ts";
 export interface Scheme {
   /**
    * - not of this kind: undefined
-   * - of this kind, but bad: rejects with an AuthError that says why
-   * - good: who it stands for
+   * - of this kind, and nobody's: rejects with an AuthError that says why; or answers so, where the database had to
+   *   be asked and that may be remembered for a moment
+   * - somebody's: what is true of it, whether it is good or not
    *
    * Any other rejection is a fault of ours, never a verdict.
    */
-  identify(presented: PresentedCredential, context: SchemeContext): Promise<Identity | undefined>;
+  prove(presented: PresentedCredential, context: ProofContext): Promise<Proof | Disproof | undefined>;
 }
 
-export interface SchemeContext {
+/** What a proof may depend on besides the credential. */
+export interface ProofContext {
   /** The organization that the request names, by id; empty for none. */
   readonly organizationId: string;
-  /** The organization that whoever asks is bound to; empty for none. */
-  readonly callerOrganizationId: string;
   /** The audience asked for; empty for the default. */
   readonly audience: string;
-  readonly trace: Trace;
+  /** Told of the steps on the way. */
+  readonly trace: Pick<Trace, "check">;
 }

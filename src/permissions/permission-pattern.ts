@@ -51,11 +51,47 @@ export function expandPattern(pattern: string, grantee: Grantee, catalogue: Cata
   return reachable.filter((name) => matches(name) && !(spareOwn && name.startsWith("auth.")));
 }
 
-/** The concrete permissions that a list of names and patterns stands for. */
+/**
+ * The concrete permissions that a list of names and patterns stands for. For the same catalogue and an equal list it
+ * is the same set: most keys and roles have what many others have.
+ */
 export function expandPatterns(
   patterns: readonly string[],
   grantee: Grantee,
   catalogue: Catalogue,
-): Set<string> {
-  return new Set(patterns.flatMap((pattern) => expandPattern(pattern, grantee, catalogue)));
+): ReadonlySet<string> {
+  return expanded.of(
+    catalogue,
+    [grantee, ...patterns].join(" "),
+    () => new Set(patterns.flatMap((pattern) => expandPattern(pattern, grantee, catalogue))),
+  );
 }
+
+/** What is in both sets: for the same two the same set. */
+export function inBoth(one: ReadonlySet<string>, other: ReadonlySet<string>): ReadonlySet<string> {
+  return shared.of(one, other, () => one.intersection(other));
+}
+
+/** How many sets are kept for one catalogue, or one set. */
+const MOST_KEPT = 2_000;
+
+class Interned<Owner extends object, Name> {
+  readonly #byOwner = new WeakMap<Owner, Map<Name, ReadonlySet<string>>>();
+
+  of(owner: Owner, name: Name, make: () => ReadonlySet<string>): ReadonlySet<string> {
+    const known = this.#byOwner.get(owner) ?? new Map<Name, ReadonlySet<string>>();
+    this.#byOwner.set(owner, known);
+    let found = known.get(name);
+    if (found === undefined) {
+      if (known.size >= MOST_KEPT) {
+        known.clear();
+      }
+      found = make();
+      known.set(name, found);
+    }
+    return found;
+  }
+}
+
+const expanded = new Interned<Catalogue, string>();
+const shared = new Interned<ReadonlySet<string>, ReadonlySet<string>>();

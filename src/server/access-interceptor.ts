@@ -125,6 +125,7 @@ async function decisionOf(parts: AccessParts, values: ContextValues): Promise<De
     organizationId: "",
     callerOrganizationId: "",
     audience: "",
+    minRevision: "",
   });
 }
 

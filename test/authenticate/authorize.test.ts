@@ -98,6 +98,8 @@ function outcomeOf(c: Case): Outcome {
     secretId: undefined,
     secretMakers: [],
     stripHeaders: [],
+    tags: [],
+    endTime: undefined,
   };
   const named = { "no field": "", nothing: "", own: OWN, other: OTHER };
   const subject: Subject = {

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Code, createClient } from "@connectrpc/connect";
 import type { Core } from "../../src/app.ts";
-import { type Authenticate, createAuthenticate } from "../../src/authenticate/authenticate.ts";
+import { type Authenticate, createAuthenticate, freshProofs } from "../../src/authenticate/authenticate.ts";
 import type { Question } from "../../src/authenticate/decision.ts";
 import { createLiveState } from "../../src/authenticate/live-state.ts";
+import { createProve } from "../../src/authenticate/prove.ts";
 import { createTokenVerifier } from "../../src/credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "../../src/credentials/imported-key/key-format.ts";
@@ -80,7 +81,8 @@ async function breakableAuthenticate(knowsSigningKeys: boolean): Promise<Authent
     defaultAudience: ISSUER,
   });
   return createAuthenticate({
-    schemes: schemes.map((scheme) => breaker.wrap(scheme)),
+    proofs: freshProofs(createProve(schemes.map((scheme) => breaker.wrap(scheme)))),
+    reach: async () => {},
     usageMeter: breaker.wrap({ count() {} }),
     rateLimiter: breaker.wrap({ take() {} }),
   });
@@ -131,6 +133,7 @@ const questionOf = ({ header: [name, value], organizationId }: Kind): Question =
   organizationId,
   callerOrganizationId: "",
   audience: "",
+  minRevision: "",
   clientAddress: "192.0.2.1",
 });
 
@@ -152,16 +155,19 @@ async function breakEverywhere(ask: () => Promise<string>): Promise<{ unbroken: 
   return { unbroken, broken };
 }
 
-const asOutcome = (decision: Promise<unknown>): Promise<string> =>
-  decision.then(
-    () => "allowed",
-    (error: unknown) => (error instanceof AuthError ? error.reason : `a fault came through: ${error}`),
-  );
+const asOutcome = async (decide: () => unknown): Promise<string> => {
+  try {
+    await decide();
+    return "allowed";
+  } catch (error) {
+    return error instanceof AuthError ? error.reason : `a fault came through: ${error}`;
+  }
+};
 
 test("whatever fails and wherever, a good credential is neither allowed nor refused", async () => {
   for (const kind of kinds()) {
     const authenticate = await breakableAuthenticate(kind.knowsSigningKeys);
-    const { unbroken, broken } = await breakEverywhere(() => asOutcome(authenticate(questionOf(kind))));
+    const { unbroken, broken } = await breakEverywhere(() => asOutcome(() => authenticate(questionOf(kind))));
     assert.equal(unbroken, "allowed", kind.kind);
     assert.deepEqual([...new Set(broken)], ["UNAVAILABLE"], kind.kind);
   }
@@ -178,7 +184,9 @@ test("whatever fails and wherever, a bad credential is not called bad", async ()
   try {
     for (const kind of kinds()) {
       const authenticate = await breakableAuthenticate(kind.knowsSigningKeys);
-      const { unbroken, broken } = await breakEverywhere(() => asOutcome(authenticate(questionOf(kind))));
+      const { unbroken, broken } = await breakEverywhere(() =>
+        asOutcome(() => authenticate(questionOf(kind))),
+      );
       assert.match(unbroken, /^(API_KEY|SERVICE_KEY|TOKEN)_REVOKED$/, kind.kind);
       assert.deepEqual([...new Set(broken)], ["UNAVAILABLE"], kind.kind);
     }
@@ -191,7 +199,9 @@ test("the cause of a fault is kept for the log, and is no part of what is told",
   const authenticate = await breakableAuthenticate(true);
   for (const kind of kinds()) {
     breaker.breakAt(1, () => new Error(CANARY));
-    const error: unknown = await authenticate(questionOf(kind)).catch((thrown: unknown) => thrown);
+    const error: unknown = await Promise.resolve(authenticate(questionOf(kind))).catch(
+      (thrown: unknown) => thrown,
+    );
     assert.ok(error instanceof AuthError);
     assert.ok(error.cause instanceof Error && error.cause.message === CANARY);
     assert.equal(error.message, REASONS.UNAVAILABLE.message);
@@ -201,12 +211,13 @@ test("the cause of a fault is kept for the log, and is no part of what is told",
 
 test("a kind of credential that no scheme takes is a fault, not an allowance", async () => {
   const authenticate = createAuthenticate({
-    schemes: [],
+    proofs: freshProofs(createProve([])),
+    reach: async () => {},
     usageMeter: { count() {} },
     rateLimiter: { take() {} },
   });
   for (const kind of kinds()) {
-    assert.equal(await asOutcome(authenticate(questionOf(kind))), "UNAVAILABLE");
+    assert.equal(await asOutcome(() => authenticate(questionOf(kind))), "UNAVAILABLE");
   }
 });
 

@@ -90,6 +90,8 @@ const actors: fc.Arbitrary<Decision> = fc
       secretId: undefined,
       secretMakers: [],
       stripHeaders: [],
+      tags: [],
+      endTime: undefined,
     } satisfies Decision;
   });
 

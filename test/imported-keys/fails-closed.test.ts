@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { hash as argon2Hash } from "@node-rs/argon2";
 import { createLiveState } from "../../src/authenticate/live-state.ts";
+import type { Disproof, Proof } from "../../src/authenticate/proof.ts";
 import { DecisionTrace } from "../../src/authenticate/trace.ts";
 import { importedKeyScheme } from "../../src/credentials/imported-key/imported-key-scheme.ts";
 import { createImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";
@@ -40,15 +41,16 @@ function breakableScheme() {
     log: { warn() {} },
   });
   const scheme = breaker.wrap(importedKeyScheme({ importedKeys: breaker.wrap(importedKeys, ["find"]) }));
+  const proofId = (proof: Proof | Disproof | undefined) =>
+    proof !== undefined && "identity" in proof ? proof.identity.principal.id : "not of this kind";
   const ask = async (text: string, kind: "api_key" | "bearer"): Promise<string> => {
     const context = {
       organizationId: "",
-      callerOrganizationId: "",
       audience: "",
       trace: new DecisionTrace(true),
     };
     try {
-      return (await scheme.identify({ kind, text }, context))?.principal.id ?? "not of this kind";
+      return proofId(await scheme.prove({ kind, text }, context));
     } catch (error) {
       return error instanceof AuthError ? error.reason : "a fault";
     }

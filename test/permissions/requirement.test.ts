@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { createAuthenticate } from "../../src/authenticate/authenticate.ts";
+import { createAuthenticate, freshProofs } from "../../src/authenticate/authenticate.ts";
 import type { Identity } from "../../src/authenticate/decision.ts";
 import { AuthError } from "../../src/errors.ts";
 import { expandPatterns } from "../../src/permissions/permission-pattern.ts";
@@ -16,27 +16,38 @@ async function verdictOf(
   anyPermissions: readonly string[],
 ): Promise<ReturnType<typeof plainVerdict>> {
   const authenticate = createAuthenticate({
-    schemes: [
-      {
-        identify: async () => ({
-          ...identity,
-          principal: { id: "1", type: "api_key", displayName: "", email: "", role: "" },
-          credential: { id: "1", type: "api_key", expireTime: undefined },
-          organization: undefined,
-          owner: { userId: "1" },
-          grants: [],
-          allowedCidrs: [],
-          rateLimit: undefined,
-          parentKey: undefined,
-          secretId: undefined,
-          secretMakers: [],
-        }),
+    proofs: freshProofs(() => ({
+      subject: {},
+      held: undefined,
+      ends: [],
+      tags: [],
+      readMillis: 0,
+      variesByOrganization: false,
+      identity: {
+        ...identity,
+        principal: { id: "1", type: "api_key", displayName: "", email: "", role: "" },
+        credential: { id: "1", type: "api_key", expireTime: undefined },
+        organization: undefined,
+        owner: { userId: "1" },
+        grants: [],
+        allowedCidrs: [],
+        rateLimit: undefined,
+        parentKey: undefined,
+        secretId: undefined,
+        secretMakers: [],
       },
-    ],
+    })),
+    reach: async () => {},
     usageMeter: { count() {} },
     rateLimiter: { async take() {} },
   });
-  const question = { organizationId: "", callerOrganizationId: "", audience: "", clientAddress: "" };
+  const question = {
+    organizationId: "",
+    callerOrganizationId: "",
+    audience: "",
+    clientAddress: "",
+    minRevision: "",
+  };
   try {
     await authenticate({ ...question, headers: HEADERS, requiredPermissions, anyPermissions });
     return "allowed";

@@ -1,11 +1,10 @@
 import type { Identity } from "../../authenticate/decision.ts";
-import type { Trace } from "../../authenticate/trace.ts";
-import { AuthError } from "../../errors.ts";
-import { requireCallersOwn } from "../live-key.ts";
+import { endedAlready, type Proof } from "../../authenticate/proof.ts";
 import type { Scheme } from "../scheme.ts";
-import { keyTokenIdentityOf } from "./key-token-identity.ts";
+import { proofOfKeyToken } from "./key-token-proof.ts";
 import { memberRights } from "./member-rights.ts";
 import { type ReadToken, type ReadTokenParts, readKeyToken, readToken } from "./read-token.ts";
+import { endsOfToken } from "./token-ends.ts";
 import { outlineToken } from "./verify-token.ts";
 
 /**
@@ -14,7 +13,7 @@ import { outlineToken } from "./verify-token.ts";
  */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
   return {
-    async identify({ kind, text }, context) {
+    async prove({ kind, text }, context) {
       const { organizationId, trace } = context;
       if (kind !== "bearer") {
         return undefined;
@@ -24,33 +23,47 @@ export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudi
       const outline = outlineToken(text);
       if (outline !== undefined && outline.kind !== "login") {
         const asked = { audience, organizationId };
-        return keyTokenIdentityOf(await readKeyToken(parts, text, asked, outline), context);
+        return proofOfKeyToken(await readKeyToken(parts, text, asked, outline), organizationId);
       }
-      const token = await readToken(parts, text, audience, outline);
-      const { session } = token;
-      trace.names({
-        principal: { type: "user", id: session.user.id },
-        organizationId: session.organization.id,
-        credentialId: session.id,
-      });
-      requireCallersOwn(session.organization, context);
-      return identityOf(token, trace);
+      return proofOfLogin(await readToken(parts, text, audience, outline));
     },
   };
 }
 
-function identityOf({ claims, session }: ReadToken, trace: Trace): Identity {
-  trace.check("user", () => "a member who is not disabled");
-  if (!session.user.active) {
-    throw new AuthError("USER_DISABLED");
-  }
-  trace.check("session", () => `it ends at ${session.expireTime.toISOString()}`);
-  if (session.revokeTime !== undefined) {
-    throw new AuthError("TOKEN_REVOKED");
-  }
-  if (session.expireTime <= session.now) {
-    throw new AuthError("TOKEN_EXPIRED");
-  }
+function proofOfLogin(token: ReadToken): Proof {
+  const { claims, session, signingKey } = token;
+  const { user, role, organization } = session;
+  return {
+    subject: {
+      principal: { type: "user", id: user.id },
+      organizationId: organization.id,
+      credentialId: session.id,
+    },
+    held: undefined,
+    ends: [
+      {
+        reason: "USER_DISABLED",
+        atMillis: endedAlready(!user.active),
+        step: "user",
+        detail: () => "a member who is not disabled",
+      },
+      ...endsOfToken(claims, session, signingKey),
+    ],
+    identity: identityOf(token),
+    tags: [
+      `session:${session.id}`,
+      `user:${user.id}`,
+      `org:${organization.id}`,
+      `role:${role.id}`,
+      `signing_key:${signingKey.kid}`,
+      "catalogue",
+    ],
+    readMillis: session.now.getTime(),
+    variesByOrganization: false,
+  };
+}
+
+function identityOf({ claims, session }: ReadToken): Identity {
   const { user, role, catalogue } = session;
   return {
     principal: {

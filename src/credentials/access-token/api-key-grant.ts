@@ -42,6 +42,7 @@ export async function grantByApiKey(parts: ApiKeyGrantParts, asked: ApiKeyLogin)
     organizationId,
     callerOrganizationId: "",
     audience: "",
+    minRevision: "",
     clientAddress: peerAddress,
   });
   const permissions = checkGrant(decision, asked.permissions, "api-key");

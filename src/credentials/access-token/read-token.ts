@@ -22,6 +22,7 @@ export interface ReadTokenParts {
 export interface ReadToken {
   readonly claims: TokenClaims;
   readonly session: SessionState;
+  readonly signingKey: SigningKeyState;
 }
 
 /** A token that is one of ours and was got with a key. */
@@ -53,8 +54,8 @@ export async function readToken(
   if (session === undefined || session.user.id !== claims.subject) {
     throw new AuthError("TOKEN_INVALID");
   }
-  requireNotWithdrawn(signingKey);
-  return { claims, session };
+  requireNotWithdrawn(signingKey, session.now);
+  return { claims, session, signingKey };
 }
 
 /**
@@ -77,7 +78,7 @@ export async function readKeyToken(
   if (state === undefined || subjectOf(state) !== claims.subject) {
     throw new AuthError("TOKEN_INVALID");
   }
-  requireNotWithdrawn(signingKey);
+  requireNotWithdrawn(signingKey, state.key.now);
   return { claims, state };
 }
 
@@ -104,11 +105,11 @@ async function readWith<State extends { readonly signingKey: SigningKeyState | u
   return { claims, state, signingKey };
 }
 
-function requireNotWithdrawn({ revokeTime, isGone }: SigningKeyState): void {
+function requireNotWithdrawn({ revokeTime, removeTime }: SigningKeyState, now: Date): void {
   if (revokeTime !== undefined) {
     throw new AuthError("TOKEN_REVOKED");
   }
-  if (isGone) {
+  if (removeTime !== undefined && removeTime <= now) {
     throw new AuthError("TOKEN_EXPIRED");
   }
 }

@@ -5,7 +5,7 @@ import { isUuid } from "../../uuid.ts";
 import type { SessionKind } from "./session-entity.ts";
 
 /** How far this machine's clock may be from the issuer's, in seconds (RFC 7519 section 4.1.4). */
-const LEEWAY_SECONDS = 30;
+export const LEEWAY_SECONDS = 30;
 const LONGEST = 4096;
 const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const TYPE = "at+jwt";

@@ -1,15 +1,17 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { ApiKeyState, LiveState, OwnerState, Standing } from "../../authenticate/live-state.ts";
-import type { Trace } from "../../authenticate/trace.ts";
+import { type End, endMillis, type Proof } from "../../authenticate/proof.ts";
+import type { Tag } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import {
   type Catalogue,
   compilePattern,
   expandPatterns,
+  inBoth,
   isPattern,
 } from "../../permissions/permission-pattern.ts";
 import type { KeyHasher } from "../key-digest.ts";
-import { requireCallersOwn, requireLive } from "../live-key.ts";
+import { endsOfKey, expireTimeOf } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { parseKey } from "../secret-key.ts";
 
@@ -20,8 +22,7 @@ export function apiKeyScheme(parts: {
   readonly apiKeyPrefixes: ReadonlySet<string>;
 }): Scheme {
   return {
-    async identify({ kind, text }, context) {
-      const { trace } = context;
+    async prove({ kind, text }, { trace }) {
       if (kind === "service_key" || !beginsAsOurs(text, parts.apiKeyPrefixes)) {
         return undefined;
       }
@@ -34,17 +35,9 @@ export function apiKeyScheme(parts: {
       const state = await parts.liveState.apiKey(lookupId);
       // Whoever does not hold the secret learns nothing about the key, not even that it exists.
       if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
-        throw new AuthError("API_KEY_INVALID");
+        return { disproved: "API_KEY_INVALID" };
       }
-      const { displayPrefix } = state.secret;
-      trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix });
-      trace.names({
-        principal: { type: "api_key", id: state.id },
-        organizationId: state.organization.id,
-        credentialId: state.id,
-      });
-      requireCallersOwn(state.organization, context);
-      return identityOf(state, trace);
+      return proofOf(state);
     },
   };
 }
@@ -54,28 +47,64 @@ function beginsAsOurs(text: string, prefixes: ReadonlySet<string>): boolean {
   return end !== -1 && prefixes.has(text.slice(0, end));
 }
 
-/** Who a key stands for whose secret was proved, made here or taken over. */
-export function identityOf(state: Standing<ApiKeyState>, trace: Trace): Identity {
-  const expireTime = requireLive(state, trace, {
-    revoked: "API_KEY_REVOKED",
-    rotated: "API_KEY_ROTATED",
-    expired: "API_KEY_EXPIRED",
-  });
-  trace.check("owner", () => ("userId" in state.owner ? "a user" : "an internal key"));
-  if (!state.owner.active) {
-    throw new AuthError("API_KEY_CREATOR_INACTIVE");
-  }
+/** What is true of a key whose secret was proved, made here or taken over. */
+export function proofOf(state: ApiKeyState): Proof {
+  const { id, organization, secret } = state;
+  const { lookupId, displayPrefix } = secret;
+  return {
+    subject: {
+      principal: { type: "api_key", id },
+      organizationId: organization.id,
+      credentialId: id,
+    },
+    held: { type: "api_key", keyId: id, lookupId, displayPrefix },
+    ends: endsOfApiKey(state),
+    identity: identityOf(state),
+    tags: tagsOfApiKey(state),
+    readMillis: state.now.getTime(),
+    variesByOrganization: false,
+  };
+}
+
+/** When a key of somebody's comes to its end, and they to theirs. */
+export function endsOfApiKey(state: Standing<ApiKeyState>): readonly End[] {
+  const { owner } = state;
+  return [
+    ...endsOfKey(state, {
+      revoked: "API_KEY_REVOKED",
+      rotated: "API_KEY_ROTATED",
+      expired: "API_KEY_EXPIRED",
+    }),
+    {
+      reason: "API_KEY_CREATOR_INACTIVE",
+      atMillis: owner.active ? endMillis(owner.expireTime) : -Infinity,
+      step: "owner",
+      detail: () => ("userId" in owner ? "a user" : "an internal key"),
+    },
+  ];
+}
+
+export function tagsOfApiKey({ id, organization, owner }: Standing<ApiKeyState>): readonly Tag[] {
+  const owners: Tag[] =
+    "userId" in owner
+      ? [`user:${owner.userId}`, ...(owner.roleId === undefined ? [] : [`role:${owner.roleId}` as const])]
+      : [`key:${owner.serviceKeyId}`];
+  return [`key:${id}`, `org:${organization.id}`, ...owners, "catalogue"];
+}
+
+/** Who a key stands for. */
+export function identityOf(state: Standing<ApiKeyState>): Identity {
   const granted = expandPatterns(state.permissions, "api-key", state.catalogue);
   const ceiling = rightsOf(state.owner, state.catalogue);
   return {
     principal: { id: state.id, type: "api_key", displayName: state.name, email: "", role: "" },
-    credential: { id: state.id, type: "api_key", expireTime },
+    credential: { id: state.id, type: "api_key", expireTime: expireTimeOf(state) },
     organization: state.organization,
     parentKey: undefined,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
     grants: state.permissions.filter((text) => !isPattern(text) || ownerReaches(state.owner, text)),
-    permissions: granted.intersection(ceiling),
+    permissions: inBoth(granted, ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,
     secretId: state.secret.lookupId,
@@ -91,7 +120,7 @@ function ownerReaches(owner: OwnerState, pattern: string): boolean {
 }
 
 /** A key never exceeds whoever it stands on, as they are now. */
-function rightsOf(owner: OwnerState, catalogue: Catalogue): Set<string> {
+function rightsOf(owner: OwnerState, catalogue: Catalogue): ReadonlySet<string> {
   return "userId" in owner
     ? expandPatterns(owner.rolePermissions, "role", catalogue)
     : expandPatterns(owner.keyPermissions, "service-key", catalogue);

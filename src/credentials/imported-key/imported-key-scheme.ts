@@ -1,6 +1,5 @@
 import { AuthError } from "../../errors.ts";
-import { identityOf } from "../api-key/api-key-scheme.ts";
-import { requireCallersOwn } from "../live-key.ts";
+import { proofOf } from "../api-key/api-key-scheme.ts";
 import type { Scheme } from "../scheme.ts";
 import type { ImportedKeys } from "./imported-keys.ts";
 
@@ -14,23 +13,18 @@ export function importedKeyScheme({
   readonly importedKeys: Pick<ImportedKeys, "find">;
 }): Scheme {
   return {
-    async identify({ kind, text }, context) {
-      const { trace } = context;
+    async prove({ kind, text }, { trace }) {
       if (kind === "service_key") {
         return undefined;
       }
       const state = await importedKeys.find(text, trace);
       if (state !== undefined) {
-        const { onUse, secret } = state;
-        const { lookupId, displayPrefix } = secret;
-        trace.holds({ type: "api_key", keyId: state.id, lookupId, displayPrefix, ...(onUse && { onUse }) });
-        trace.names({
-          principal: { type: "api_key", id: state.id },
-          organizationId: state.organization.id,
-          credentialId: state.id,
-        });
-        requireCallersOwn(state.organization, context);
-        return identityOf(state, trace);
+        const { onUse } = state;
+        const { held, ...proof } = proofOf(state);
+        // Once it was used, it is found elsewhere.
+        return onUse === undefined || held === undefined
+          ? { ...proof, held, tags: [...proof.tags, "key_formats"] }
+          : { ...proof, held: { ...held, onUse }, onlyNow: true };
       }
       if (kind === "bearer") {
         return undefined;

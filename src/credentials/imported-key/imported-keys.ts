@@ -29,7 +29,7 @@ export interface ImportedKeys {
    *
    * @throws AuthError API_KEY_INVALID, KEY_CHECK_BUSY
    */
-  find(text: string, trace?: Trace): Promise<FoundKey | undefined>;
+  find(text: string, trace?: Pick<Trace, "check">): Promise<FoundKey | undefined>;
   /** Resolves when what the last uses have left to do is done. */
   close(): Promise<void>;
 }

@@ -1,10 +1,11 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import type { LiveState, ServiceKeyState, Standing } from "../../authenticate/live-state.ts";
-import type { Trace } from "../../authenticate/trace.ts";
+import { type End, endedAlready } from "../../authenticate/proof.ts";
+import type { Tag } from "../../changes/mutate.ts";
 import { AuthError } from "../../errors.ts";
 import { expandPatterns } from "../../permissions/permission-pattern.ts";
 import type { KeyHasher } from "../key-digest.ts";
-import { requireLive } from "../live-key.ts";
+import { endsOfKey, expireTimeOf } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
 import { parseKey } from "../secret-key.ts";
 
@@ -18,7 +19,7 @@ export function serviceKeyScheme(parts: {
   readonly keyHasher: KeyHasher;
 }): Scheme {
   return {
-    async identify({ kind, text }, { organizationId, trace }) {
+    async prove({ kind, text }, { organizationId, trace }) {
       if (kind !== "service_key") {
         return undefined;
       }
@@ -30,37 +31,63 @@ export function serviceKeyScheme(parts: {
       trace.check("secret", () => `the key that ${lookupId} belongs to`);
       const state = await parts.liveState.serviceKey(lookupId, organizationId);
       if (!parts.keyHasher.matches(text, state?.secret.stored) || state === undefined) {
-        throw new AuthError("SERVICE_KEY_INVALID");
+        return { disproved: "SERVICE_KEY_INVALID" };
       }
-      const { displayPrefix } = state.secret;
-      trace.holds({ type: "service_key", keyId: state.id, lookupId, displayPrefix });
-      trace.names({
-        principal: { type: "service", id: state.id },
-        organizationId: state.organization?.id,
-        credentialId: state.id,
-      });
-      return serviceIdentityOf(state, organizationId, trace);
+      const { lookupId: secretId, displayPrefix } = state.secret;
+      return {
+        subject: {
+          principal: { type: "service", id: state.id },
+          organizationId: state.organization?.id,
+          credentialId: state.id,
+        },
+        held: { type: "service_key", keyId: state.id, lookupId: secretId, displayPrefix },
+        ends: endsOfServiceKey(state, organizationId),
+        identity: serviceIdentityOf(state),
+        tags: tagsOfServiceKey(state),
+        readMillis: state.now.getTime(),
+        variesByOrganization: true,
+        // Whoever holds a key could name organizations without end that there are not.
+        onlyNow: namesNone(state, organizationId),
+      };
     },
   };
 }
 
-/** Who an internal key stands for whose secret was proved. */
-export function serviceIdentityOf(
-  state: Standing<ServiceKeyState>,
-  organizationId: string,
-  trace: Trace,
-): Identity {
-  const expireTime = requireLive(state, trace, {
-    revoked: "SERVICE_KEY_REVOKED",
-    rotated: "SERVICE_KEY_ROTATED",
-    expired: "SERVICE_KEY_EXPIRED",
-  });
-  if (organizationId !== "" && state.organization === undefined) {
-    throw new AuthError("ORGANIZATION_UNKNOWN");
-  }
+/** When an internal key comes to its end. It has, for an organization that there is not. */
+export function endsOfServiceKey(state: Standing<ServiceKeyState>, organizationId: string): readonly End[] {
+  return [
+    ...endsOfKey(state, {
+      revoked: "SERVICE_KEY_REVOKED",
+      rotated: "SERVICE_KEY_ROTATED",
+      expired: "SERVICE_KEY_EXPIRED",
+    }),
+    {
+      reason: "ORGANIZATION_UNKNOWN",
+      atMillis: endedAlready(namesNone(state, organizationId)),
+      step: "organization_exists",
+      detail: () => (organizationId === "" ? "none is named" : "the one named exists"),
+    },
+  ];
+}
+
+/** Whether an organization was named that there is not. */
+export function namesNone({ organization }: Standing<ServiceKeyState>, organizationId: string): boolean {
+  return organizationId !== "" && organization === undefined;
+}
+
+export function tagsOfServiceKey({ id, organization }: Standing<ServiceKeyState>): readonly Tag[] {
+  return [
+    `key:${id}`,
+    ...(organization === undefined ? [] : [`org:${organization.id}` as const]),
+    "catalogue",
+  ];
+}
+
+/** Who an internal key stands for. */
+export function serviceIdentityOf(state: Standing<ServiceKeyState>): Identity {
   return {
     principal: { id: state.id, type: "service", displayName: state.name, email: "", role: "" },
-    credential: { id: state.id, type: "service_key", expireTime },
+    credential: { id: state.id, type: "service_key", expireTime: expireTimeOf(state) },
     organization: state.organization,
     parentKey: undefined,
     owner: { serviceKeyId: state.id },

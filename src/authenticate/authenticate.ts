@@ -1,6 +1,6 @@
 import { readCredentialHeaders } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
-import { AuthError, type RefusedSubject } from "../errors.ts";
+import { AuthError } from "../errors.ts";
 import { isUuid } from "../uuid.ts";
 import { isAddress, isWithin } from "./address-range.ts";
 import type { Decision, Identity, Question } from "./decision.ts";
@@ -166,27 +166,18 @@ function decide(proofs: Proofs, question: Question, trace: Trace): Decision | Pr
   return proof instanceof Promise ? proof.then(decideBy) : decideBy(proof);
 }
 
-/** The newest decision by each proof. */
-const decisions = new WeakMap<Proof, Decision>();
-
 /** The same one for the same proof and headers to remove: whoever makes answers of it can keep them with it. */
 function decisionOf(proof: Proof, stripHeaders: readonly string[]): Decision {
-  const known = decisions.get(proof);
-  if (known?.stripHeaders === stripHeaders) {
-    return known;
+  if (proof.decision?.stripHeaders !== stripHeaders) {
+    const { identity, tags, ends } = proof;
+    const millis = Math.min(
+      ...ends.map(({ atMillis }) => atMillis),
+      endMillis(identity.credential.expireTime),
+    );
+    const endTime = millis === Infinity ? undefined : new Date(millis);
+    proof.decision = { ...identity, stripHeaders, tags, endTime };
   }
-  const { identity, tags, ends } = proof;
-  const millis = Math.min(...ends.map(({ atMillis }) => atMillis), endMillis(identity.credential.expireTime));
-  const endTime = millis === Infinity ? undefined : new Date(millis);
-  const decision = { ...identity, stripHeaders, tags, endTime };
-  decisions.set(proof, decision);
-  return decision;
-}
-
-/** Whom a decision is about, for the record of a refusal. */
-export function subjectOf({ principal, organization, credential }: Identity): RefusedSubject {
-  const { type, id } = principal;
-  return { principal: { type, id }, organizationId: organization?.id, credentialId: credential.id };
+  return proof.decision;
 }
 
 /** The organization that is asked about: the same, whoever names it. Empty: none is named. */

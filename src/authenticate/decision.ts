@@ -1,6 +1,7 @@
 import type { Tag } from "../changes/mutate.ts";
 import type { HeaderField } from "../credentials/credential-headers.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
+import type { RefusedSubject } from "../errors.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 
 /** Whoever a credential stands for. */
@@ -63,6 +64,12 @@ export interface Identity {
   readonly secretMakers: readonly string[];
   /** How often the credential may be used. Undefined: as often as one likes. */
   readonly rateLimit: RateLimit | undefined;
+}
+
+/** Whom a decision is about, for the record of a refusal. */
+export function subjectOf({ principal, organization, credential }: Identity): RefusedSubject {
+  const { type, id } = principal;
+  return { principal: { type, id }, organizationId: organization?.id, credentialId: credential.id };
 }
 
 /** The service that acts on behalf of the principal. Undefined: the principal acts themselves. */

@@ -1,6 +1,7 @@
 import { rateLimitOf } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
 import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
+import { alikeList, alikeOrganization } from "./alike.ts";
 import type { OrganizationView } from "./decision.ts";
 import type { KeyState, Moment, OwnerState, SessionState, Standing } from "./live-state.ts";
 
@@ -124,14 +125,14 @@ export function standingOf(row: StandingRow, catalogueOf: CatalogueOf): Standing
     ...momentOf(row, catalogueOf),
     id: row.id,
     name: row.name,
-    permissions: row.permissions,
-    allowedCidrs: row.allowed_cidrs,
+    permissions: alikeList(row.permissions),
+    allowedCidrs: alikeList(row.allowed_cidrs),
     expireTime: row.expire_time ?? undefined,
     revokeTime: row.revoke_time ?? undefined,
     secret: {
       lookupId: row.lookup_id,
       displayPrefix: row.display_prefix,
-      makerIds: row.maker_ids,
+      makerIds: alikeList(row.maker_ids),
       expireTime: row.secret_expire_time ?? undefined,
     },
   };
@@ -142,12 +143,12 @@ export function momentOf(row: MomentRow, catalogueOf: CatalogueOf): Moment {
 }
 
 export function organizationOf(row: OrganizationRow): OrganizationView {
-  return {
+  return alikeOrganization({
     id: row.organization_id,
     name: row.organization_name,
     suspended: row.organization_suspend_time !== null,
     createTime: row.organization_create_time,
-  };
+  });
 }
 
 export function optionalOrganizationOf(

@@ -1,7 +1,7 @@
 import type { Tag } from "../changes/mutate.ts";
 import { requireCallersOwn } from "../credentials/live-key.ts";
 import { AuthError, type Reason, type RefusedSubject } from "../errors.ts";
-import type { Identity } from "./decision.ts";
+import type { Decision, Identity } from "./decision.ts";
 import type { HeldSecret, Trace } from "./trace.ts";
 
 /**
@@ -9,14 +9,16 @@ import type { HeldSecret, Trace } from "./trace.ts";
  * What varies by call is left open: the time, the permissions that are needed, the client's address.
  */
 export interface Proof {
-  /** Whose it is, for the record. */
-  readonly subject: RefusedSubject;
+  /** Whose it is, for the record, until it is known whom it stands for. Undefined: the same one. */
+  readonly subject?: RefusedSubject;
   /** The secret of a key, which was presented or which the token was got with. Undefined: there is none to count. */
   readonly held: HeldSecret | undefined;
   /** Why it is refused from which time on. The first that holds is told. */
   readonly ends: readonly End[];
   /** Who it stands for until then. */
   readonly identity: Identity;
+  /** The newest decision by it: see decisionOf(). */
+  decision?: Decision;
   /** What all this depends on. */
   readonly tags: readonly Tag[];
   /** The database's time when it was read, in milliseconds since the epoch. */
@@ -66,7 +68,7 @@ export function identityAt(
   if (held !== undefined) {
     trace.holds(held);
   }
-  trace.names(subject);
+  trace.names(subject ?? identity);
   if (identity.organization !== undefined) {
     requireCallersOwn(identity.organization, callerOrganizationId, trace);
   }
@@ -76,5 +78,6 @@ export function identityAt(
       throw new AuthError(reason);
     }
   }
+  trace.names(identity);
   return identity;
 }

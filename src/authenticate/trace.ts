@@ -1,4 +1,5 @@
 import type { RefusedSubject } from "../errors.ts";
+import { type Identity, subjectOf } from "./decision.ts";
 
 /** A secret of a key that whoever asks has proved to hold. */
 export interface HeldSecret {
@@ -22,7 +23,7 @@ export interface Trace {
   /** Says that the secret of a key was presented, whatever else becomes of the decision. */
   holds(secret: HeldSecret): void;
   /** Says whom the credential stands for, once that is proved: for the record, where it is refused all the same. */
-  names(subject: RefusedSubject): void;
+  names(subject: RefusedSubject | Identity): void;
 }
 
 /** One thing that a decision depends on. */
@@ -35,7 +36,7 @@ export interface Step {
 export class DecisionTrace implements Trace {
   readonly steps: Step[] | undefined;
   secret: HeldSecret | undefined;
-  subject: RefusedSubject | undefined;
+  #subject: RefusedSubject | Identity | undefined;
 
   /** @param keepsSteps the steps are for people: to make an answer of them is more work than to decide. */
   constructor(keepsSteps: boolean) {
@@ -50,7 +51,12 @@ export class DecisionTrace implements Trace {
     this.secret = secret;
   }
 
-  names(subject: RefusedSubject): void {
-    this.subject = subject;
+  names(subject: RefusedSubject | Identity): void {
+    this.#subject = subject;
+  }
+
+  get subject(): RefusedSubject | undefined {
+    const subject = this.#subject;
+    return subject !== undefined && "grants" in subject ? subjectOf(subject) : subject;
   }
 }

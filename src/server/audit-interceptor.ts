@@ -1,6 +1,6 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
-import { subjectOf } from "../authenticate/authenticate.ts";
+import { subjectOf } from "../authenticate/decision.ts";
 import { runFrom } from "../changes/call-origin.ts";
 import { AuthError, type Reason } from "../errors.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";

@@ -17,7 +17,6 @@ async function verdictOf(
 ): Promise<ReturnType<typeof plainVerdict>> {
   const authenticate = createAuthenticate({
     proofs: freshProofs(() => ({
-      subject: {},
       held: undefined,
       ends: [],
       tags: [],

@@ -34,11 +34,6 @@ function proofOfLogin(token: ReadToken): Proof {
   const { claims, session, signingKey } = token;
   const { user, role, organization } = session;
   return {
-    subject: {
-      principal: { type: "user", id: user.id },
-      organizationId: organization.id,
-      credentialId: session.id,
-    },
     held: undefined,
     ends: [
       {

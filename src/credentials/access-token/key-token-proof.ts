@@ -26,11 +26,14 @@ export function proofOfKeyToken({ claims, state }: ReadKeyToken, organizationId:
   const { lookupId, displayPrefix } = key.secret;
   const type = state.kind === "api_key" ? "api_key" : "service_key";
   return {
-    subject: {
-      principal: { type: state.kind === "api_key" ? "api_key" : "service", id: key.id },
-      organizationId: key.organization?.id,
-      credentialId: session.id,
-    },
+    // On somebody's behalf: nobody's name is told before it is known that the service may use it.
+    ...(state.kind === "delegation" && {
+      subject: {
+        principal: { type: "service", id: key.id },
+        organizationId: key.organization?.id,
+        credentialId: session.id,
+      },
+    }),
     // What is in no slot has no uses of its own.
     held: displayPrefix === "" ? undefined : { type, keyId: key.id, lookupId, displayPrefix },
     ends: [

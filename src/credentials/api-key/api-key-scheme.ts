@@ -1,3 +1,4 @@
+import { alikeList } from "../../authenticate/alike.ts";
 import type { Identity } from "../../authenticate/decision.ts";
 import type { ApiKeyState, LiveState, OwnerState, Standing } from "../../authenticate/live-state.ts";
 import { type End, endMillis, type Proof } from "../../authenticate/proof.ts";
@@ -49,14 +50,9 @@ function beginsAsOurs(text: string, prefixes: ReadonlySet<string>): boolean {
 
 /** What is true of a key whose secret was proved, made here or taken over. */
 export function proofOf(state: ApiKeyState): Proof {
-  const { id, organization, secret } = state;
+  const { id, secret } = state;
   const { lookupId, displayPrefix } = secret;
   return {
-    subject: {
-      principal: { type: "api_key", id },
-      organizationId: organization.id,
-      credentialId: id,
-    },
     held: { type: "api_key", keyId: id, lookupId, displayPrefix },
     ends: endsOfApiKey(state),
     identity: identityOf(state),
@@ -103,7 +99,9 @@ export function identityOf(state: Standing<ApiKeyState>): Identity {
     parentKey: undefined,
     owner:
       "userId" in state.owner ? { userId: state.owner.userId } : { serviceKeyId: state.owner.serviceKeyId },
-    grants: state.permissions.filter((text) => !isPattern(text) || ownerReaches(state.owner, text)),
+    grants: alikeList(
+      state.permissions.filter((text) => !isPattern(text) || ownerReaches(state.owner, text)),
+    ),
     permissions: inBoth(granted, ceiling),
     catalogue: state.catalogue,
     allowedCidrs: state.allowedCidrs,

@@ -35,11 +35,6 @@ export function serviceKeyScheme(parts: {
       }
       const { lookupId: secretId, displayPrefix } = state.secret;
       return {
-        subject: {
-          principal: { type: "service", id: state.id },
-          organizationId: state.organization?.id,
-          credentialId: state.id,
-        },
         held: { type: "service_key", keyId: state.id, lookupId: secretId, displayPrefix },
         ends: endsOfServiceKey(state, organizationId),
         identity: serviceIdentityOf(state),

@@ -62,6 +62,8 @@ export interface AppSettings {
   readonly apiKeyOldPrefixes: readonly string[];
   /** How many logins from one address may fail in 15 minutes. 0: any number. */
   readonly loginSourceLimit: number;
+  /** How much memory may be used to answer from about known credentials, in bytes. 0: none. */
+  readonly memoryBytes: number;
   /** Of the signing keys that are made from now on. */
   readonly signingAlgorithm: SigningAlgorithm;
   /** For how many days a signing key signs. 0: until somebody rotates it. */

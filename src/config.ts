@@ -164,6 +164,14 @@ export const SETTINGS = {
     parse: integer(0, 1_000_000),
     initial: "1000",
   }),
+  memoryMegabytes: setting({
+    variable: "LATCHKEY_MEMORY_MB",
+    about:
+      "How much memory may be used to answer from about credentials that were asked about before, in MiB: about 2 KiB each. What is remembered is as live as what is read: see [caching.md](caching.md). 0: the database is asked each time.",
+    form: "0 to 65536",
+    parse: integer(0, 65_536),
+    initial: "192",
+  }),
   noticeSeconds: setting({
     variable: "LATCHKEY_NOTICE_SECONDS",
     about:

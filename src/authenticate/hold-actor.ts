@@ -28,7 +28,7 @@ const notOver = () => ({ $or: [{ expireTime: null }, { expireTime: { $gt: raw("c
  * removed; a key before its secrets, as by whoever rotates it; and a token's session last, after all that it stands
  * on.
  *
- * @throws AuthError ORGANIZATION_UNKNOWN, API_KEY_REVOKED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED,
+ * @throws AuthError ORGANIZATION_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED, API_KEY_CREATOR_INACTIVE, SERVICE_KEY_REVOKED,
  * USER_DISABLED, TOKEN_REVOKED, API_KEY_ROTATED, SERVICE_KEY_ROTATED where what they presented has ended meanwhile, and
  * PERMISSION_DENIED where they hold less than when it was decided that they may call.
  */
@@ -157,7 +157,8 @@ async function holdApiKey(em: EntityManager, decision: Decision, ownerRights: Ri
   const { principal, owner } = decision;
   const key = await em.findOne(ApiKey, { id: principal.id, revokeTime: null, ...notOver() }, HELD);
   if (key === null) {
-    throw new AuthError("API_KEY_REVOKED");
+    const isExpired = (await em.count(ApiKey, { id: principal.id, revokeTime: null })) > 0;
+    throw new AuthError(isExpired ? "API_KEY_EXPIRED" : "API_KEY_REVOKED");
   }
   const ownerId = "userId" in owner ? owner.userId : owner.serviceKeyId;
   if (ownerId !== (key.ownerUserId ?? key.ownerServiceKeyId)) {

@@ -5,8 +5,12 @@ import { AuditSealer } from "./audit/audit-sealer.ts";
 import { RefusalRecorder } from "./audit/refusal-recorder.ts";
 import type { CheckpointPace } from "./audit/seal-events.ts";
 import { createAuthenticate, createExplain } from "./authenticate/authenticate.ts";
+import { createCacheTags } from "./authenticate/cache-tags.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
+import { createRevocationWatch } from "./authenticate/watch-revocations.ts";
+import { ChangeFeed } from "./changes/change-feed.ts";
 import { createOnce } from "./changes/once.ts";
+import { ChangePruner } from "./changes/prune-changes.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "./credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "./credentials/imported-key/key-format.ts";
@@ -120,6 +124,9 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const signingKeys = await loadSigningKeys({ storage, seal, algorithm: signingAlgorithm, days, log });
   const tokenVerifier = createTokenVerifier({ issuer, knownKey: (kid) => signingKeys.find(kid) });
   const liveState = createLiveState(storage);
+  const feed = new ChangeFeed({ storage, log });
+  const changePruner = new ChangePruner({ storage, log });
+  const cacheTag = createCacheTags(keyHasher.deriveKey("cache tags"));
   const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
   const foreignTexts = createForeignTexts([...apiKeyPrefixes, SERVICE_KEY_PREFIX]);
   const importedKeys = createImportedKeys({ storage, liveState, keyHasher, seal, foreignTexts, log });
@@ -159,6 +166,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const handler = createHandler({
     authenticate: createAuthenticate({ schemes, usageMeter, rateLimiter }),
     explain: createExplain(schemes),
+    revocations: createRevocationWatch({ feed, storage, cacheTag }),
+    epochOf: () => feed.epoch,
     organizationExists: (id, orDeleted) => organizationExists(storage, id, orDeleted),
     callers,
     storage,
@@ -193,6 +202,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
 
   return {
     async listen(address) {
+      feed.start();
+      changePruner.start();
       await rateLimiter.start();
       signingKeys.start();
       auditSealer.start();
@@ -222,6 +233,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       );
       await Promise.race([
         Promise.all([
+          feed.close(),
+          changePruner.close(),
           usageMeter.close(),
           rateLimiter.close(),
           importedKeys.close(),

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import { AuthError } from "../errors.ts";
 import {
   type AuthenticateRequest,
@@ -12,6 +12,9 @@ import {
   type ExplainResponse,
   ExplainResponseSchema,
   PrincipalType,
+  type WatchRevocationsRequest,
+  type WatchRevocationsResponse,
+  WatchRevocationsResponseSchema,
   type WhoAmIRequest,
   type WhoAmIResponse,
   WhoAmIResponseSchema,
@@ -20,27 +23,52 @@ import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
 import type { Authenticate, Explain } from "./authenticate.ts";
 import { type Credential, type Decision, delegateOf, type Principal, type Question } from "./decision.ts";
+import type { RevocationWatch } from "./watch-revocations.ts";
 
 export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
   readonly #authenticate: Authenticate;
   readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
+  readonly #revocations: RevocationWatch;
+  readonly #readmit: (context: HandlerContext) => Promise<void>;
+  readonly #shutdownSignal: AbortSignal;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
     readonly explain: Explain;
     readonly actorOf: (context: HandlerContext) => Actor;
     readonly callerOf: (context: HandlerContext) => Actor | undefined;
+    readonly revocations: RevocationWatch;
+    readonly readmit: (context: HandlerContext) => Promise<void>;
+    readonly shutdownSignal: AbortSignal;
   }) {
     this.#authenticate = parts.authenticate;
     this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
+    this.#revocations = parts.revocations;
+    this.#readmit = parts.readmit;
+    this.#shutdownSignal = parts.shutdownSignal;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
     return answerMessage(await this.#authenticate(questionOf(request, this.#callerOf(context))));
+  }
+
+  async *watchRevocations(
+    { revision }: WatchRevocationsRequest,
+    context: HandlerContext,
+  ): AsyncGenerator<WatchRevocationsResponse> {
+    const { signal } = context;
+    const isAdmitted = () => this.#readmit(context);
+    for await (const message of this.#revocations.watch(revision, isAdmitted, signal)) {
+      yield create(WatchRevocationsResponseSchema, { ...message, cacheTags: [...message.cacheTags] });
+    }
+    // At the end of the service a stream ends well: its client goes elsewhere.
+    if (signal.aborted && !this.#shutdownSignal.aborted) {
+      throw ConnectError.from(signal.reason, Code.Canceled);
+    }
   }
 
   async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {

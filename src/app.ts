@@ -5,9 +5,14 @@ import { AuditSealer } from "./audit/audit-sealer.ts";
 import { RefusalRecorder } from "./audit/refusal-recorder.ts";
 import type { CheckpointPace } from "./audit/seal-events.ts";
 import { createAuthenticate, createExplain, freshProofs } from "./authenticate/authenticate.ts";
+import { createCacheTags } from "./authenticate/cache-tags.ts";
 import { createLiveState } from "./authenticate/live-state.ts";
+import { ProofMemory } from "./authenticate/proof-memory.ts";
 import { createProve } from "./authenticate/prove.ts";
+import { createRevocationWatch } from "./authenticate/watch-revocations.ts";
+import { ChangeFeed } from "./changes/change-feed.ts";
 import { createOnce } from "./changes/once.ts";
+import { ChangePruner } from "./changes/prune-changes.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
 import { createImportedKeys } from "./credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "./credentials/imported-key/key-format.ts";
@@ -122,7 +127,11 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const { signingAlgorithm, signingKeyDays: days } = settings;
   const signingKeys = await loadSigningKeys({ storage, seal, algorithm: signingAlgorithm, days, log });
   const tokenVerifier = createTokenVerifier({ issuer, knownKey: (kid) => signingKeys.find(kid) });
-  const liveState = createLiveState(storage);
+  const feed = new ChangeFeed({ storage, log });
+  const remembers = settings.memoryBytes > 0;
+  const liveState = createLiveState(storage, remembers ? feed : undefined);
+  const changePruner = new ChangePruner({ storage, log });
+  const cacheTag = createCacheTags(keyHasher.deriveKey("cache tags"));
   const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
   const foreignTexts = createForeignTexts([...apiKeyPrefixes, SERVICE_KEY_PREFIX]);
   const importedKeys = createImportedKeys({ storage, liveState, keyHasher, seal, foreignTexts, log });
@@ -136,8 +145,10 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       defaultAudience: audience,
     }),
   );
-  const proofs = freshProofs(prove);
-  const reach = async () => {};
+  const proofs = remembers
+    ? new ProofMemory({ prove, hearing: feed, maxBytes: settings.memoryBytes })
+    : freshProofs(prove);
+  const reach = (revision: string) => feed.reach(revision);
 
   const { loginSourceLimit: sourceLimit } = settings;
   const throttleKey = keyHasher.deriveKey("login throttle");
@@ -166,6 +177,10 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const handler = createHandler({
     authenticate: createAuthenticate({ proofs, reach, usageMeter, rateLimiter }),
     explain: createExplain(prove, reach),
+    revision: () => feed.revision,
+    cacheTag,
+    revocations: createRevocationWatch({ feed, storage, cacheTag }),
+    epochOf: () => feed.epoch,
     organizationExists: (id, orDeleted) => organizationExists(storage, id, orDeleted),
     callers,
     storage,
@@ -200,6 +215,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
 
   return {
     async listen(address) {
+      feed.start();
+      changePruner.start();
       await rateLimiter.start();
       signingKeys.start();
       auditSealer.start();
@@ -229,6 +246,8 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       );
       await Promise.race([
         Promise.all([
+          feed.close(),
+          changePruner.close(),
           usageMeter.close(),
           rateLimiter.close(),
           importedKeys.close(),

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import type { Tag } from "../changes/mutate.ts";
 import { AuthError } from "../errors.ts";
 import {
   type AuthenticateRequest,
@@ -12,6 +13,9 @@ import {
   type ExplainResponse,
   ExplainResponseSchema,
   PrincipalType,
+  type WatchRevocationsRequest,
+  type WatchRevocationsResponse,
+  WatchRevocationsResponseSchema,
   type WhoAmIRequest,
   type WhoAmIResponse,
   WhoAmIResponseSchema,
@@ -20,40 +24,75 @@ import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
 import type { Authenticate, Explain } from "./authenticate.ts";
 import { type Credential, type Decision, delegateOf, type Principal, type Question } from "./decision.ts";
+import type { RevocationWatch } from "./watch-revocations.ts";
 
 export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
   readonly #authenticate: Authenticate;
   readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
+  readonly #revocations: RevocationWatch;
+  readonly #readmit: (context: HandlerContext) => Promise<void>;
+  readonly #shutdownSignal: AbortSignal;
+  readonly #revision: () => string;
+  readonly #cacheTag: (tag: Tag) => string;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
     readonly explain: Explain;
     readonly actorOf: (context: HandlerContext) => Actor;
     readonly callerOf: (context: HandlerContext) => Actor | undefined;
+    readonly revocations: RevocationWatch;
+    readonly readmit: (context: HandlerContext) => Promise<void>;
+    readonly shutdownSignal: AbortSignal;
+    /** Up to where changes are taken into account by whatever is decided from now on. */
+    readonly revision: () => string;
+    readonly cacheTag: (tag: Tag) => string;
   }) {
     this.#authenticate = parts.authenticate;
     this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
+    this.#revocations = parts.revocations;
+    this.#readmit = parts.readmit;
+    this.#shutdownSignal = parts.shutdownSignal;
+    this.#revision = parts.revision;
+    this.#cacheTag = parts.cacheTag;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
-    return answerMessage(await this.#authenticate(questionOf(request, this.#callerOf(context))));
+    const revision = this.#revision();
+    const decision = await this.#authenticate(questionOf(request, this.#callerOf(context)));
+    return this.#answer(decision, revision);
+  }
+
+  async *watchRevocations(
+    { revision }: WatchRevocationsRequest,
+    context: HandlerContext,
+  ): AsyncGenerator<WatchRevocationsResponse> {
+    const { signal } = context;
+    const isAdmitted = () => this.#readmit(context);
+    for await (const message of this.#revocations.watch(revision, isAdmitted, signal)) {
+      yield create(WatchRevocationsResponseSchema, { ...message, cacheTags: [...message.cacheTags] });
+    }
+    // At the end of the service a stream ends well: its client goes elsewhere.
+    if (signal.aborted && !this.#shutdownSignal.aborted) {
+      throw ConnectError.from(signal.reason, Code.Canceled);
+    }
   }
 
   async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {
     if (request === undefined) {
       throw new Error("the rules of the message require a request");
     }
+    const revision = this.#revision();
     const { outcome, steps } = await this.#explain(questionOf(request, this.#actorOf(context)));
     const isRefusal = outcome instanceof AuthError;
     return create(ExplainResponseSchema, {
       allowed: !isRefusal,
       ...(isRefusal
         ? { reason: outcome.reason, message: outcome.message, metadata: { ...outcome.metadata } }
-        : { response: answerMessage(outcome) }),
+        : { response: this.#answer(outcome, revision) }),
       steps: steps.map(({ name, detail }, at) => ({
         name,
         detail,
@@ -65,18 +104,21 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
   whoAmI(_request: WhoAmIRequest, context: HandlerContext): WhoAmIResponse {
     return create(WhoAmIResponseSchema, decisionMessage(this.#actorOf(context).decision));
   }
+
+  #answer(decision: Decision, revision: string): AuthenticateResponse {
+    const { stripHeaders, tags, endTime } = decision;
+    return create(AuthenticateResponseSchema, {
+      ...decisionMessage(decision),
+      stripHeaders: [...stripHeaders],
+      revision,
+      cacheTags: tags.map(this.#cacheTag),
+      ...(endTime && { cacheExpireTime: timestampFromDate(endTime) }),
+    });
+  }
 }
 
 function questionOf(request: AuthenticateRequest, caller: Actor | undefined): Question {
   return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
-}
-
-function answerMessage(decision: Decision): AuthenticateResponse {
-  const { stripHeaders } = decision;
-  return create(AuthenticateResponseSchema, {
-    ...decisionMessage(decision),
-    stripHeaders: [...stripHeaders],
-  });
 }
 
 function decisionMessage(decision: Decision) {

@@ -1,4 +1,4 @@
-import type { Hearing } from "../changes/hearing.ts";
+import type { Hearing } from "../changes/change-feed.ts";
 
 /** For how long what is remembered is trusted after it was last known that every change has been heard of. */
 const TRUST_MILLIS = 5_000;

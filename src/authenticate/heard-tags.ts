@@ -1,4 +1,4 @@
-import type { Hearing } from "../changes/hearing.ts";
+import type { Hearing } from "../changes/change-feed.ts";
 import type { Tag } from "../changes/mutate.ts";
 
 /** How many changes are remembered one by one for the sake of reads that are under way. */

@@ -1,4 +1,4 @@
-import type { Hearing } from "../changes/hearing.ts";
+import type { Hearing } from "../changes/change-feed.ts";
 import type { KeyFormat } from "../credentials/imported-key/key-format.ts";
 import type { KeyHashAlgorithm, SaltedAlgorithm } from "../credentials/imported-key/key-hash.ts";
 import type { StoredDigest } from "../credentials/key-digest.ts";

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { Hearing } from "../changes/hearing.ts";
+import type { Hearing } from "../changes/change-feed.ts";
 import type { PresentedCredential } from "../credentials/credential-headers.ts";
 import type { ProofContext } from "../credentials/scheme.ts";
 import { Flights } from "./flights.ts";
@@ -53,7 +53,9 @@ export interface ProofMemoryOptions {
  *   credential itself is not kept.
  */
 export class ProofMemory {
-  readonly #prove: Prove;
+  /** What the database said, if that still holds; else what it says. */
+  readonly prove: Prove = (credential, context) => this.#recall(credential, context);
+  readonly #ask: Prove;
   readonly #hearing: Hearing;
   readonly #tags: HeardTags;
   readonly #flights = new Flights<Proof | Disproof>();
@@ -64,7 +66,7 @@ export class ProofMemory {
   readonly #disproofs = new Map<string, Disproved>();
 
   constructor({ prove, hearing, maxBytes }: ProofMemoryOptions) {
-    this.#prove = prove;
+    this.#ask = prove;
     this.#hearing = hearing;
     this.#proofs = new LRUCache({
       maxSize: maxBytes,
@@ -92,8 +94,7 @@ export class ProofMemory {
     return Math.max(readMillis, this.#hearing.now() ?? millis + performance.now() - askedAt);
   }
 
-  /** What the database said, if that still holds; else what it says. */
-  prove(credential: PresentedCredential, context: ProofContext): ReturnType<Prove> {
+  #recall(credential: PresentedCredential, context: ProofContext): ReturnType<Prove> {
     const { organizationId } = context;
     const name = nameOf(credential, context);
     let found = this.#proofs.get(name);
@@ -108,7 +109,7 @@ export class ProofMemory {
       return disproof.answer;
     }
     return this.#flights.join(nameFor(name, organizationId), this.#hearing.generation, () =>
-      this.#ask(name, credential, context),
+      this.#learn(name, credential, context),
     );
   }
 
@@ -129,7 +130,7 @@ export class ProofMemory {
     return performance.now() - askedAt < DISPROOF_MILLIS;
   }
 
-  async #ask(
+  async #learn(
     name: string,
     credential: PresentedCredential,
     context: ProofContext,
@@ -138,7 +139,7 @@ export class ProofMemory {
     const askedAt = performance.now();
     this.#tags.begin(generation);
     try {
-      const answer = await this.#prove(credential, { ...context, trace: NO_STEPS });
+      const answer = await this.#ask(credential, { ...context, trace: NO_STEPS });
       if ("disproved" in answer) {
         if (this.#tags.areUnchangedSince([], generation)) {
           this.#keepDisproof(name, { answer, askedAt });

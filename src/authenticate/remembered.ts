@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Hearing } from "../changes/hearing.ts";
+import type { Hearing } from "../changes/change-feed.ts";
 import type { Tag } from "../changes/mutate.ts";
 import { isTrusted } from "./freshness.ts";
 

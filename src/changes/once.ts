@@ -3,6 +3,8 @@ import type { EntityManager } from "@mikro-orm/postgresql";
 import { AuthError } from "../errors.ts";
 import type { Storage } from "../storage/open-storage.ts";
 import type { Seal } from "../storage/seal.ts";
+import { noteChange } from "./call-changes.ts";
+import { inUnitOfWork } from "./unit-of-work.ts";
 
 /** How long an answer is kept for a retry. */
 const KEPT = "10 minutes";
@@ -47,22 +49,27 @@ export function createOnce(storage: Storage, seal: Seal, digestKey: Uint8Array):
       const place = placeOfAnswer(call);
       const digest = createHmac("sha256", digestKey).update(call.request).digest();
 
-      return await storage.fork().transactional(async (em) => {
+      return await inUnitOfWork(storage, async (unit) => {
+        const { em } = unit;
         await sweep(em);
         if (!(await claim(em, call, digest))) {
           const kept = await find(em, call);
           if (!timingSafeEqual(kept.request_digest, digest)) {
             throw new AuthError("IDEMPOTENCY_KEY_REUSED");
           }
+          if (kept.change_xid !== null) {
+            noteChange(kept.change_xid);
+          }
           return call.read(seal.open(kept.sealed_answer, place));
         }
         const answer = await work({ ...storage, fork: () => em });
         await em.execute(
-          `update idempotency_keys set sealed_answer = ?, subject_id = ?
+          `update idempotency_keys set sealed_answer = ?, subject_id = ?, change_xid = ?::xid8
           where caller_id = ? and method = ? and idempotency_key = ?`,
           [
             seal.close(call.write(answer), place),
             call.subjectOf?.(answer) ?? null,
+            unit.xid ?? null,
             callerId,
             method,
             idempotencyKey,
@@ -101,7 +108,7 @@ async function claim(
     `insert into idempotency_keys as k (caller_id, method, idempotency_key, request_digest, sealed_answer)
     values (?, ?, ?, ?, '')
     on conflict (caller_id, method, idempotency_key) do update
-      set request_digest = excluded.request_digest, sealed_answer = '', subject_id = null, create_time = now()
+      set request_digest = excluded.request_digest, sealed_answer = '', subject_id = null, change_xid = null, create_time = now()
       where k.create_time < now() - interval '${KEPT}'
     returning 1`,
     [callerId, method, idempotencyKey, digest],
@@ -109,12 +116,18 @@ async function claim(
   return claimed.length > 0;
 }
 
+interface KeptAnswer {
+  request_digest: Buffer;
+  sealed_answer: Buffer;
+  change_xid: string | null;
+}
+
 async function find(
   em: EntityManager,
   { callerId, method, idempotencyKey }: Pick<OnceCall<unknown>, "callerId" | "method" | "idempotencyKey">,
-): Promise<{ request_digest: Buffer; sealed_answer: Buffer }> {
-  const [row] = await em.execute<{ request_digest: Buffer; sealed_answer: Buffer }[]>(
-    `select request_digest, sealed_answer from idempotency_keys
+): Promise<KeptAnswer> {
+  const [row] = await em.execute<KeptAnswer[]>(
+    `select request_digest, sealed_answer, change_xid::text from idempotency_keys
     where caller_id = ? and method = ? and idempotency_key = ?`,
     [callerId, method, idempotencyKey],
   );

@@ -96,6 +96,7 @@ async function serveDevelopment(
         audience: config.audience ?? publicUrl,
         // The credentials were printed; whoever reaches another address may not be the one who read them.
         callers: config.callers ?? (LOOPBACK.test(host) ? "any" : "authenticated"),
+        memoryBytes: set(config.memoryMegabytes) * 1024 * 1024,
         apiKeyPrefix,
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         loginSourceLimit: set(config.loginSourceLimit),

@@ -41,6 +41,7 @@ async function serve(): Promise<void> {
         publicUrl,
         audience: config.audience ?? publicUrl,
         callers: set(config.callers),
+        memoryBytes: set(config.memoryMegabytes) * 1024 * 1024,
         apiKeyPrefix: set(config.apiKeyPrefix),
         apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
         loginSourceLimit: set(config.loginSourceLimit),

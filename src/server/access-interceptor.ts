@@ -2,15 +2,16 @@ import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
-import type { Authenticate } from "../authenticate/authenticate.ts";
+import type { Authenticate, Explain } from "../authenticate/authenticate.ts";
 import { authorize, type Subject } from "../authenticate/authorize.ts";
 import { type Decision, subjectOf as subjectOfDecision } from "../authenticate/decision.ts";
 import { AuthError } from "../errors.ts";
 import { type AccessRule, accessRuleOf } from "./access-rules.ts";
-import { actorKey, peerAddressKey, rawHeadersKey } from "./call-context.ts";
+import { actorKey, peerAddressKey, rawHeadersKey, readmitKey } from "./call-context.ts";
 
 export interface AccessParts {
   readonly authenticate: Authenticate;
+  readonly explain: Explain;
   readonly organizationExists: (id: string, orDeleted: boolean) => Promise<boolean>;
   /** `any`: whoever reaches the port may ask about a credential. */
   readonly callers: "any" | "authenticated";
@@ -36,9 +37,28 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
       (!request.stream && carriesProof(rule, request.method.input, request.message));
     if (!asksNothing) {
       const subject = request.stream ? NOBODY : subjectOf(rule, request.method.input, request.message);
-      request.contextValues.set(actorKey, await admit(parts, rule, request.contextValues, subject));
+      const values = request.contextValues;
+      values.set(actorKey, await admit(parts, rule, values, subject));
+      if (request.stream) {
+        // By the same rule. To go on reading is no use of a key.
+        const unused = { ...parts, authenticate: withoutUse(parts.explain) };
+        values.set(readmitKey, async () => {
+          await admit(unused, rule, values, subject);
+        });
+      }
     }
     return await next(request);
+  };
+}
+
+/** The same decision, which counts for nothing. */
+function withoutUse(explain: Explain): Authenticate {
+  return async (question) => {
+    const { outcome } = await explain(question);
+    if (outcome instanceof AuthError) {
+      throw outcome;
+    }
+    return outcome;
   };
 }
 

@@ -26,6 +26,11 @@ export const faultKey: ContextKey<unknown> = createContextKey<unknown>(undefined
 /** Set by the access interceptor, where the method's rule asks who calls. */
 export const actorKey: ContextKey<Actor | undefined> = createContextKey<Actor | undefined>(undefined);
 
+/** Set by the access interceptor for streams: rejects where who calls may not call any more. */
+export const readmitKey: ContextKey<() => Promise<void>> = createContextKey<() => Promise<void>>(
+  async () => {},
+);
+
 /** What the handlers and interceptors of one call are told about it. */
 export function contextValuesOf(request: IncomingMessage | Http2ServerRequest) {
   const headers: HeaderField[] = [];
@@ -50,6 +55,11 @@ export function actorOf(context: HandlerContext): Actor {
 /** Who calls, if it was asked. */
 export function callerOf(context: HandlerContext): Actor | undefined {
   return context.values.get(actorKey);
+}
+
+/** Looks again whether who calls may call, of a stream that goes on for long. It is no use of their credential. */
+export function readmit(context: HandlerContext): Promise<void> {
+  return context.values.get(readmitKey)();
 }
 
 /** The call's own header fields as they came. */

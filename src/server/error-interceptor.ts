@@ -1,6 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  type Interceptor,
+  type StreamResponse,
+} from "@connectrpc/connect";
 import { AuthError, type NamedOrganization, type Reason } from "../errors.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrganizationChoicesSchema } from "../gen/latchkey/v1/token_pb.ts";
@@ -32,18 +38,38 @@ const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
 export function createErrorInterceptor(): Interceptor {
   return (next) => async (request) => {
     try {
-      return await next(request);
+      const response = await next(request);
+      return response.stream
+        ? { ...response, message: untilRefused(response.message, request.contextValues) }
+        : response;
     } catch (thrown) {
-      const error = translate(thrown);
-      if (!(error instanceof AuthError)) {
-        throw error;
-      }
-      if (FAULTS.has(error.reason)) {
-        request.contextValues.set(faultKey, error.cause ?? error);
-      }
-      throw toConnectError(error);
+      throw seen(thrown, request.contextValues);
     }
   };
+}
+
+/** A stream may be refused in its middle. */
+async function* untilRefused(
+  messages: StreamResponse["message"],
+  values: ContextValues,
+): StreamResponse["message"] {
+  try {
+    yield* messages;
+  } catch (thrown) {
+    throw seen(thrown, values);
+  }
+}
+
+/** What the caller sees; a fault of ours is kept for the log. */
+function seen(thrown: unknown, values: ContextValues): ConnectError {
+  const error = translate(thrown);
+  if (!(error instanceof AuthError)) {
+    return error;
+  }
+  if (FAULTS.has(error.reason)) {
+    values.set(faultKey, error.cause ?? error);
+  }
+  return toConnectError(error);
 }
 
 /** @returns an AuthError, or what Connect itself has to say. */

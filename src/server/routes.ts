@@ -5,8 +5,9 @@ import type { Logger } from "pino";
 import type { AuditKeys } from "../audit/audit-keys.ts";
 import { AuditServiceImpl } from "../audit/audit-service.ts";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
-import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
+import type { RevocationWatch } from "../authenticate/watch-revocations.ts";
+import type { Tag } from "../changes/mutate.ts";
 import { createIdempotently } from "../changes/idempotent-service.ts";
 import type { Once } from "../changes/once.ts";
 import { createBrowserSessions } from "../credentials/access-token/browser-session.ts";
@@ -39,7 +40,7 @@ import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
 import { createAuditInterceptor } from "./audit-interceptor.ts";
-import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf } from "./call-context.ts";
+import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf, readmit } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
 import { createCanonicalIdsInterceptor } from "./canonical-ids-interceptor.ts";
@@ -48,6 +49,7 @@ import { createErrorInterceptor } from "./error-interceptor.ts";
 import { type HttpPages, servePage } from "./http-pages.ts";
 import { createServeLarge } from "./large-messages.ts";
 import type { NodeHandler } from "./node-handler.ts";
+import { createRevisionInterceptor } from "./revision-interceptor.ts";
 import { wireAdapter } from "./wire-adapter.ts";
 
 /** One message, as it is sent and as it is decompressed; but see large-messages.ts. */
@@ -70,7 +72,12 @@ export interface RouteParts
   extends AccessParts,
     Omit<TokenServiceParts, "actorOf" | "browserSessions" | "peerAddressOf" | "rawHeadersOf"> {
   readonly passwordPolicy: PasswordPolicy;
-  readonly explain: Explain;
+  readonly revocations: RevocationWatch;
+  /** Up to where changes are taken into account. */
+  readonly revision: () => string;
+  readonly cacheTag: (tag: Tag) => string;
+  /** Which history of the database transactions are of; undefined while it is not known. */
+  readonly epochOf: () => string | undefined;
   readonly once: Once;
   readonly pager: Pager;
   readonly seal: Seal;
@@ -100,6 +107,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     callerOf,
     peerAddressOf,
     rawHeadersOf,
+    readmit,
     idempotently,
     browserSessions: createBrowserSessions(pages),
     prefix: parts.apiKeyPrefix,
@@ -138,6 +146,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
       createCancellationInterceptor(parts.shutdownSignal),
       createCanonicalIdsInterceptor(),
       createAccessInterceptor(parts),
+      createRevisionInterceptor(parts.epochOf),
       // The first fault is enough: a message can be made to hold thousands of them.
       createValidateInterceptor({ validator: createValidator({ failFast: true }) }),
     ],

@@ -11,4 +11,5 @@ export const LOCKS = {
   auditKey: 0x4c61_616b,
   auditSeal: 0x4c61_6173,
   seedDevelopment: 0x4c61_6465,
+  pruneChanges: 0x4c61_7063,
 } as const;

@@ -14,6 +14,7 @@ import { Sessions } from "./migrations/0008-sessions.ts";
 import { SessionParents } from "./migrations/0009-session-parents.ts";
 import { SigningKeys } from "./migrations/0010-signing-keys.ts";
 import { Audit } from "./migrations/0011-audit.ts";
+import { Changes } from "./migrations/0012-changes.ts";
 import { rootCause } from "./storage-error.ts";
 
 /** In their order. A released migration never changes, and each leaves the version before it working. */
@@ -29,6 +30,7 @@ const MIGRATIONS = [
   { name: "0009-session-parents", class: SessionParents },
   { name: "0010-signing-keys", class: SigningKeys },
   { name: "0011-audit", class: Audit },
+  { name: "0012-changes", class: Changes },
 ];
 
 /** Where the ORM keeps the names of the migrations that were run. */

@@ -1,11 +1,12 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
-import { Pool, type QueryResultRow } from "pg";
+import { Client as LoneClient, Pool, type PoolClient, type QueryResultRow } from "pg";
 import { throwIfGivenUp } from "./cancellation.ts";
 import type { DatabaseConnection } from "./database-connection.ts";
-import { discardSuspects, pooledClient } from "./pooled-client.ts";
+import { discardSuspects, endNow, pooledClient } from "./pooled-client.ts";
 
 /** Ours is one statement by primary keys: what takes longer than this is a fault. */
 const VERIFY_MILLIS = 2_000;
@@ -15,6 +16,7 @@ const BACKGROUND_MILLIS = 5_000;
 const GRACE_MILLIS = 500;
 const CONNECT_MILLIS = 2_000;
 const CLOSE_MILLIS = 1_000;
+const KEEP_ALIVE_MILLIS = 5_000;
 const VERIFY_CONNECTIONS = 10;
 const MANAGE_CONNECTIONS = 10;
 const BACKGROUND_CONNECTIONS = 2;
@@ -53,10 +55,31 @@ export interface Storage {
    * @param work is given what runs a statement, for its rows.
    */
   inBackgroundTransaction<Result>(work: (run: RunStatement) => Promise<Result>): Promise<Result>;
+  /**
+   * Opens a connection that belongs to nobody's pool, for what listens. Whoever asks for it ends it, and hears of
+   * its errors.
+   *
+   * @param name tells it from others in the server's list of connections.
+   */
+  connect(name: string): Promise<LoneClient>;
+  /**
+   * Has verification use none of the connections that there are now for another statement: the server that they
+   * lead to is not the database any more.
+   */
+  renew(): void;
+  /**
+   * Told of what each transaction of this process has changed, or may have: once it has ended, and before whoever
+   * began it goes on.
+   */
+  readonly commits: EventEmitter<CommitEvents>;
   /** Rejects unless the database answers, to verification and to management. */
   ping(): Promise<void>;
   /** Resolves within a second, also where the server has stopped answering. */
   close(): Promise<void>;
+}
+
+export interface CommitEvents {
+  readonly changed: [tags: readonly string[]];
 }
 
 /** Runs one statement of a transaction. */
@@ -124,13 +147,34 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
   }
   discardSuspects(pool);
   discardSuspects(background);
+  const outdated = outdatedClients(pool);
   const outsideOfCalls = AsyncLocalStorage.snapshot();
 
   return {
     fork: () => orm.em.fork(),
-    verify: (name, text, values) => firstRow(pool, { name, text, values }),
+    verify: (name, text, values) => firstRow(pool, { name, text, values }, outdated.has),
     inBackground: (name, text, values) => outsideOfCalls(firstRow<never>, background, { name, text, values }),
     inBackgroundTransaction: (work) => outsideOfCalls(transact, background, work) as never,
+    async connect(name) {
+      const client = new LoneClient({
+        ...connection,
+        application_name: `latchkey ${name}`,
+        connectionTimeoutMillis: CONNECT_MILLIS,
+        query_timeout: VERIFY_MILLIS,
+        keepAlive: true,
+        keepAliveInitialDelayMillis: KEEP_ALIVE_MILLIS,
+      });
+      try {
+        await client.connect();
+        return client;
+      } catch (error) {
+        client.on("error", () => {});
+        endNow(client);
+        throw error;
+      }
+    },
+    renew: outdated.renew,
+    commits: new EventEmitter(),
     async ping() {
       await Promise.all([pool.query("select 1"), orm.em.fork().execute("select 1")]);
     },
@@ -148,11 +192,30 @@ interface Statement {
   readonly values: readonly unknown[];
 }
 
+/** Tells the connections of a pool that were there when it was last renewed from those that were made since. */
+function outdatedClients(pool: Pool) {
+  const clients = new Set<PoolClient>();
+  let outdated = new WeakSet<PoolClient>();
+  pool.on("connect", (client) => clients.add(client));
+  pool.on("remove", (client) => clients.delete(client));
+  return {
+    has: (client: PoolClient) => outdated.has(client),
+    renew() {
+      outdated = new WeakSet(clients);
+    },
+  };
+}
+
 async function firstRow<Row extends QueryResultRow>(
   pool: Pool,
   { values, ...statement }: Statement,
+  isOutdated: (client: PoolClient) => boolean = () => false,
 ): Promise<Row | undefined> {
-  const client = await pool.connect();
+  let client = await pool.connect();
+  while (isOutdated(client)) {
+    client.release(true);
+    client = await pool.connect();
+  }
   try {
     throwIfGivenUp();
     const result = await client.query<Row>({ ...statement, values: [...values] });

@@ -89,14 +89,18 @@ export function pooledClient(cancelBackend: CancelBackend): typeof Client {
   };
 }
 
+/** Ends a connection. Nobody waits for that; a server that has stopped answering is not told it. */
+export function endNow(client: Client): void {
+  const { connection } = client as unknown as { connection: { stream: Socket } };
+  setTimeout(() => connection.stream.destroy(), GOODBYE_MILLIS).unref();
+  client.end().catch(() => {});
+}
+
 /** Takes connections out of a pool that are not to be used again: to end one makes the pool forget it. */
 export function discardSuspects(pool: Pool): void {
   pool.on("release", (_error, client) => {
     if ("isSuspect" in client && client.isSuspect) {
-      // Nobody waits for its end; a server that has stopped answering is not told it.
-      const { connection } = client as unknown as { connection: { stream: Socket } };
-      setTimeout(() => connection.stream.destroy(), GOODBYE_MILLIS).unref();
-      (client as unknown as Client).end().catch(() => {});
+      endNow(client as unknown as Client);
     }
   });
 }

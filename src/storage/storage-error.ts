@@ -29,6 +29,12 @@ export function isStorageFault(error: unknown): boolean {
   return false;
 }
 
+/** Whether the server itself has said no to what it was asked: then it has done nothing of it. */
+export function isRefusal(error: unknown): boolean {
+  const states = causes(error).filter((cause) => "code" in cause && /^[0-9A-Z]{5}$/.test(String(cause.code)));
+  return states.length > 0 && !isStorageFault(error);
+}
+
 /** Whether a unique constraint or index of this name refused a row. */
 export function violates(error: unknown, constraint: string): boolean {
   return causes(error).some((cause) => "constraint" in cause && cause.constraint === constraint);

@@ -2,6 +2,7 @@ import { v4 as uuidv4 } from "uuid";
 import { type Actor, authorOf } from "../authenticate/actor.ts";
 import { holdActor } from "../authenticate/hold-actor.ts";
 import { mutate } from "../changes/mutate.ts";
+import { inUnitOfWork } from "../changes/unit-of-work.ts";
 import type { ImportedOutcome } from "../credentials/imported-key/import-api-keys.ts";
 import type { KeyHasher } from "../credentials/key-digest.ts";
 import { AuthError } from "../errors.ts";
@@ -63,7 +64,7 @@ export async function importUsers(
     });
   }
 
-  const unitOfWork = parts.storage.fork().transactional(async (em) => {
+  const unitOfWork = inUnitOfWork(parts.storage, async ({ em }) => {
     const own = actor.decision.organization?.id;
     const organizations = await holdThoseThatExist(
       em,

@@ -35,6 +35,7 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
   const { email } = acme.member;
   const requests: Record<string, Record<string, unknown>> = {
     Authenticate: {},
+    WatchRevocations: {},
     Explain: {},
     WhoAmI: {},
     IssueToken: { grant: { case: "password", value: { email, password: password.text } } },

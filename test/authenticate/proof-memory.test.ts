@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Proof } from "../../src/authenticate/proof.ts";
 import { ProofMemory } from "../../src/authenticate/proof-memory.ts";
-import type { Heard, Hearing } from "../../src/changes/hearing.ts";
+import type { Heard, Hearing } from "../../src/changes/change-feed.ts";
 import type { Tag } from "../../src/changes/mutate.ts";
 import type { PresentedCredential } from "../../src/credentials/credential-headers.ts";
 import type { ProofContext } from "../../src/credentials/scheme.ts";

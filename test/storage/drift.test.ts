@@ -18,6 +18,7 @@ const WITHOUT_ENTITY = [
   "audit_personal_data",
   "audit_seals",
   "audit_unsealed",
+  "change_horizon",
   "changes",
   "idempotency_keys",
   "imported_key_formats",

@@ -36,6 +36,7 @@ import {
   TokenService,
   UserService,
 } from "../support/service.ts";
+import { until } from "../support/until.ts";
 
 interface Records {
   readonly action: string;
@@ -675,7 +676,9 @@ test("every method that has side effects is in the table, but those that only ve
       .filter(({ idempotency }) => idempotency !== Idempotency.NO_SIDE_EFFECTS)
       .map(({ name }) => `${descriptor.name}.${name}`),
   );
-  const verifying = ["AuthenticationService.Authenticate"];
+  const verifying = ["Authenticate", "BatchAuthenticate", "WatchRevocations"].map(
+    (name) => `AuthenticationService.${name}`,
+  );
   const listed = [...Object.keys(await mutations()), ...verifying];
   assert.deepEqual(declared.toSorted(), listed.toSorted());
 });
@@ -691,6 +694,31 @@ test("every mutation writes one audit event, and one change row of its own trans
       assert.ok(change.tags.length > 0, method);
       // The rows of both, and the number that the feed goes by, are of one transaction.
       assert.deepEqual([change.xid, change.xmin], [events[0]?.xmin, events[0]?.xmin], method);
+    }
+  }
+});
+
+test("the answer of every mutation that answers depend on tells its revision, and that of no other", async () => {
+  const revisionOf = async (call: () => Promise<unknown>) =>
+    (await call().then((answer) => answer as { revision?: string })).revision ?? "";
+  // Once the replica knows which history of the database it is.
+  await until("a revision is told", async () => {
+    const name = `r-${uuidv4().slice(0, 8)}`;
+    return (await revisionOf(() => clients.admin.roles.createRole({ name }))) !== "";
+  });
+  for (const [method, { call, unchanged, records }] of Object.entries(await mutations())) {
+    // Of signing keys there is no other next one.
+    await query(
+      service.connection,
+      "update signing_keys set revoke_time = now() where activate_time > now() and revoke_time is null",
+    );
+    const { changes } = await writtenBy(async () => {
+      const revision = await revisionOf(call);
+      assert.equal(revision !== "", records.tags, method);
+    });
+    assert.equal(changes.length > 0, records.tags, method);
+    for (const again of unchanged) {
+      assert.equal(await revisionOf(again), "", method);
     }
   }
 });

@@ -46,7 +46,8 @@ export interface TestService {
   client<Service extends DescService>(service: Service, headers?: Record<string, string>): Client<Service>;
   /** Logs in. @returns the access token. */
   logIn(email?: string, password?: string): Promise<string>;
-  stop(): Promise<void>;
+  /** @param graceMillis how long calls in flight may go on. */
+  stop(graceMillis?: number): Promise<void>;
 }
 
 export interface TestServiceOptions extends Partial<AppSettings> {
@@ -86,6 +87,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       callers: "any",
       apiKeyPrefix: "ak",
       apiKeyOldPrefixes: [],
+      memoryBytes: 64 * 1024 * 1024,
       loginSourceLimit: 1000,
       signingAlgorithm: "ES256",
       signingKeyDays: 90,
@@ -117,10 +119,10 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       const grant = { case: "password", value: { email, password } } as const;
       return (await client(TokenService).issueToken({ grant })).accessToken;
     },
-    async stop() {
+    async stop(graceMillis = 0) {
       app.announceEnd();
       app.endStreams();
-      await port.close(0);
+      await port.close(graceMillis);
       await app.close();
       await core.storage.close();
     },

@@ -1,12 +1,18 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { errorFacts } from "../error-facts.ts";
 import { AuthError } from "../errors.ts";
 import {
   type AuthenticateRequest,
   type AuthenticateResponse,
   AuthenticateResponseSchema,
+  type AuthenticateResult,
+  AuthenticateResultSchema,
   type AuthenticationService,
+  type BatchAuthenticateRequest,
+  type BatchAuthenticateResponse,
+  BatchAuthenticateResponseSchema,
   CredentialType,
   type ExplainRequest,
   type ExplainResponse,
@@ -19,28 +25,52 @@ import {
 import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
 import type { Authenticate, Explain } from "./authenticate.ts";
+import { type AuthenticateAll, createAuthenticateAll } from "./authenticate-all.ts";
 import { type Credential, type Decision, delegateOf, type Principal, type Question } from "./decision.ts";
 
-export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
+export class AuthenticationServiceImpl
+  implements Omit<ServiceImpl<typeof AuthenticationService>, "watchRevocations">
+{
   readonly #authenticate: Authenticate;
+  readonly #authenticateAll: AuthenticateAll;
   readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
+  readonly #noteError: (context: HandlerContext, error: AuthError) => void;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
     readonly explain: Explain;
     readonly actorOf: (context: HandlerContext) => Actor;
     readonly callerOf: (context: HandlerContext) => Actor | undefined;
+    /** Told of each error that is part of an answer. */
+    readonly noteError: (context: HandlerContext, error: AuthError) => void;
   }) {
     this.#authenticate = parts.authenticate;
+    this.#authenticateAll = createAuthenticateAll(parts.authenticate);
     this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
+    this.#noteError = parts.noteError;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
     return answerMessage(await this.#authenticate(questionOf(request, this.#callerOf(context))));
+  }
+
+  async batchAuthenticate(
+    { requests }: BatchAuthenticateRequest,
+    context: HandlerContext,
+  ): Promise<BatchAuthenticateResponse> {
+    const caller = this.#callerOf(context);
+    const questions = requests.map((request) => questionOf(request, caller));
+    const results = await this.#authenticateAll(questions, (outcome) => {
+      if (outcome instanceof AuthError) {
+        this.#noteError(context, outcome);
+      }
+      return resultMessage(outcome);
+    });
+    return create(BatchAuthenticateResponseSchema, { results });
   }
 
   async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {
@@ -77,6 +107,16 @@ function answerMessage(decision: Decision): AuthenticateResponse {
     ...decisionMessage(decision),
     stripHeaders: [...stripHeaders],
   });
+}
+
+function resultMessage(outcome: Decision | AuthError): AuthenticateResult {
+  if (!(outcome instanceof AuthError)) {
+    return create(AuthenticateResultSchema, { outcome: { case: "response", value: answerMessage(outcome) } });
+  }
+  const { code, reason, message, metadata, retryAfterMillis } = errorFacts(outcome);
+  const retryDelay = retryAfterMillis === undefined ? undefined : durationFromMs(retryAfterMillis);
+  const value = { code, reason, message, metadata, ...(retryDelay && { retryDelay }) };
+  return create(AuthenticateResultSchema, { outcome: { case: "error", value } });
 }
 
 function decisionMessage(decision: Decision) {

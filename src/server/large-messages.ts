@@ -5,6 +5,7 @@ import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
 import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthError } from "../errors.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
+import { accessRuleOf } from "./access-rules.ts";
 import { createAuditInterceptor } from "./audit-interceptor.ts";
 import { createCallLogInterceptor } from "./call-log-interceptor.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
@@ -62,6 +63,11 @@ export function createServeLarge(
   }
 
   return (router, method, implementation) => {
+    const rule = accessRuleOf(method);
+    if (parts.callers === "any" && rule.kind === "permission" && rule.caller) {
+      // Whoever may call is anybody: then it takes what any other method takes.
+      return;
+    }
     router.rpc(method, implementation, { readMaxBytes: MOST_BYTES, requestGate: gate });
   };
 }

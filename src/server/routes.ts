@@ -38,7 +38,7 @@ import type { Seal } from "../storage/seal.ts";
 import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
-import { createAuditInterceptor } from "./audit-interceptor.ts";
+import { createAuditInterceptor, createNoteError } from "./audit-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
@@ -100,6 +100,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     callerOf,
     peerAddressOf,
     rawHeadersOf,
+    noteError: createNoteError(parts.refusals),
     idempotently,
     browserSessions: createBrowserSessions(pages),
     prefix: parts.apiKeyPrefix,
@@ -108,7 +109,10 @@ export function createHandler(parts: RouteParts): NodeHandler {
   const serveLarge = createServeLarge(parts);
 
   const routes = (router: ConnectRouter) => {
-    router.service(AuthenticationService, new AuthenticationServiceImpl(shared));
+    const authentication = new AuthenticationServiceImpl(shared);
+    router.service(AuthenticationService, authentication);
+    const { batchAuthenticate } = AuthenticationService.method;
+    serveLarge(router, batchAuthenticate, authentication.batchAuthenticate.bind(authentication));
     router.service(TokenService, new TokenServiceImpl(shared));
     const apiKeys = new ApiKeyServiceImpl(shared);
     router.service(ApiKeyService, apiKeys);

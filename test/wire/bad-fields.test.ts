@@ -53,6 +53,12 @@ const FREE: Readonly<Record<string, Reason | "accepted">> = {
   "Authenticate clientAddress": "CLIENT_ADDRESS_INVALID",
   // Keys are not bound to an audience.
   "Authenticate audience": "accepted",
+  "BatchAuthenticate requests.headers.name": "HEADER_NAME_INVALID",
+  "BatchAuthenticate requests.headers.value": "CREDENTIAL_MALFORMED",
+  "BatchAuthenticate requests.requiredPermissions": "PERMISSION_UNKNOWN",
+  "BatchAuthenticate requests.anyPermissions": "PERMISSION_UNKNOWN",
+  "BatchAuthenticate requests.clientAddress": "CLIENT_ADDRESS_INVALID",
+  "BatchAuthenticate requests.audience": "accepted",
   "Explain request.headers.name": "HEADER_NAME_INVALID",
   "Explain request.headers.value": "CREDENTIAL_MALFORMED",
   "Explain request.requiredPermissions": "PERMISSION_UNKNOWN",

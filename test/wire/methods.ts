@@ -148,6 +148,7 @@ async function goodBodies(
 
   return {
     Authenticate: question,
+    BatchAuthenticate: { requests: [question] },
     Explain: { request: question },
     WhoAmI: {},
     IssueToken: [

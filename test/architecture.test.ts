@@ -9,7 +9,7 @@ const HEIGHTS: readonly (readonly RegExp[])[] = [
   [/^app\.ts$/, /^entities\.ts$/, /^sealed-columns\.ts$/],
   [/^server\//],
   [/^(authenticate|audit|changes|credentials|organizations|permissions|rate-limit|usage|users)\//],
-  [/^(storage\/|errors\.ts$|uuid\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],
+  [/^(storage\/|errors\.ts$|error-facts\.ts$|uuid\.ts$|gen\/|config\.ts$|grpc-health\/|grpc-reflection\/)/],
 ];
 
 interface SourceFile {

@@ -1,13 +1,19 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import type { Tag } from "../changes/mutate.ts";
+import { errorFacts } from "../error-facts.ts";
 import { AuthError } from "../errors.ts";
 import {
   type AuthenticateRequest,
   type AuthenticateResponse,
   AuthenticateResponseSchema,
+  type AuthenticateResult,
+  AuthenticateResultSchema,
   type AuthenticationService,
+  type BatchAuthenticateRequest,
+  type BatchAuthenticateResponse,
+  BatchAuthenticateResponseSchema,
   CredentialType,
   type ExplainRequest,
   type ExplainResponse,
@@ -23,11 +29,13 @@ import {
 import { organizationMessage } from "../organizations/organization-service.ts";
 import type { Actor } from "./actor.ts";
 import type { Authenticate, Explain } from "./authenticate.ts";
+import { type AuthenticateAll, createAuthenticateAll } from "./authenticate-all.ts";
 import { type Credential, type Decision, delegateOf, type Principal, type Question } from "./decision.ts";
 import type { RevocationWatch } from "./watch-revocations.ts";
 
 export class AuthenticationServiceImpl implements ServiceImpl<typeof AuthenticationService> {
   readonly #authenticate: Authenticate;
+  readonly #authenticateAll: AuthenticateAll;
   readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
@@ -36,6 +44,7 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
   readonly #shutdownSignal: AbortSignal;
   readonly #revision: () => string;
   readonly #cacheTag: (tag: Tag) => string;
+  readonly #noteError: (context: HandlerContext, error: AuthError) => void;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
@@ -48,8 +57,11 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
     /** Up to where changes are taken into account by whatever is decided from now on. */
     readonly revision: () => string;
     readonly cacheTag: (tag: Tag) => string;
+    /** Told of each error that is part of an answer. */
+    readonly noteError: (context: HandlerContext, error: AuthError) => void;
   }) {
     this.#authenticate = parts.authenticate;
+    this.#authenticateAll = createAuthenticateAll(parts.authenticate);
     this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
@@ -58,6 +70,7 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
     this.#shutdownSignal = parts.shutdownSignal;
     this.#revision = parts.revision;
     this.#cacheTag = parts.cacheTag;
+    this.#noteError = parts.noteError;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
@@ -79,6 +92,24 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
     if (signal.aborted && !this.#shutdownSignal.aborted) {
       throw ConnectError.from(signal.reason, Code.Canceled);
     }
+  }
+
+  async batchAuthenticate(
+    { requests }: BatchAuthenticateRequest,
+    context: HandlerContext,
+  ): Promise<BatchAuthenticateResponse> {
+    const caller = this.#callerOf(context);
+    const questions = requests.map((request) => questionOf(request, caller));
+    const revision = this.#revision();
+    const results = await this.#authenticateAll(questions, (outcome) => {
+      if (outcome instanceof AuthError) {
+        this.#noteError(context, outcome);
+        return errorResult(outcome);
+      }
+      const value = this.#answer(outcome, revision);
+      return create(AuthenticateResultSchema, { outcome: { case: "response", value } });
+    });
+    return create(BatchAuthenticateResponseSchema, { results });
   }
 
   async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {
@@ -119,6 +150,13 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
 
 function questionOf(request: AuthenticateRequest, caller: Actor | undefined): Question {
   return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
+}
+
+function errorResult(error: AuthError): AuthenticateResult {
+  const { code, reason, message, metadata, retryAfterMillis } = errorFacts(error);
+  const retryDelay = retryAfterMillis === undefined ? undefined : durationFromMs(retryAfterMillis);
+  const value = { code, reason, message, metadata, ...(retryDelay && { retryDelay }) };
+  return create(AuthenticateResultSchema, { outcome: { case: "error", value } });
 }
 
 function decisionMessage(decision: Decision) {

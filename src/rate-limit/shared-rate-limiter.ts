@@ -63,7 +63,9 @@ export class SharedRateLimiter implements RateLimiter {
   readonly #clock: () => number;
   readonly #replicaId = uuidv4();
   readonly #solitude = new Solitude();
-  readonly #windows = new Map<string, RateWindow>();
+  /** By the key: hardly ever more than the one that is open and the one before. */
+  readonly #windows = new Map<string, RateWindow[]>();
+  #size = 0;
   /** Those with uses to report. */
   readonly #dirty = new Set<RateWindow>();
   #reporting: Promise<void> | undefined;
@@ -122,7 +124,7 @@ export class SharedRateLimiter implements RateLimiter {
 
   /** How many windows are remembered. */
   get size(): number {
-    return this.#windows.size;
+    return this.#size;
   }
 
   /** Reports the last uses, and says that this replica is there no more. */
@@ -146,12 +148,21 @@ export class SharedRateLimiter implements RateLimiter {
   }
 
   #windowFrom(keyId: string, startMillis: number, endMillis: number): RateWindow {
-    const name = `${keyId} ${startMillis} ${endMillis}`;
-    let window = this.#windows.get(name);
-    if (window === undefined) {
-      window = new RateWindow(keyId, startMillis, endMillis);
-      this.#windows.set(name, window);
+    const known = this.#windows.get(keyId);
+    if (known !== undefined) {
+      for (const window of known) {
+        if (window.startMillis === startMillis && window.endMillis === endMillis) {
+          return window;
+        }
+      }
     }
+    const window = new RateWindow(keyId, startMillis, endMillis);
+    if (known === undefined) {
+      this.#windows.set(keyId, [window]);
+    } else {
+      known.push(window);
+    }
+    this.#size++;
     return window;
   }
 
@@ -252,10 +263,21 @@ export class SharedRateLimiter implements RateLimiter {
     }
     this.#sweepAt = performance.now() + BEAT_MILLIS;
     const past = this.#clock() - PAST_MILLIS;
-    for (const [name, window] of this.#windows) {
-      if (window.endMillis < past) {
-        this.#windows.delete(name);
-        this.#dirty.delete(window);
+    for (const [keyId, windows] of this.#windows) {
+      const left = windows.filter((window) => window.endMillis >= past);
+      if (left.length === windows.length) {
+        continue;
+      }
+      for (const window of windows) {
+        if (window.endMillis < past) {
+          this.#dirty.delete(window);
+        }
+      }
+      this.#size -= windows.length - left.length;
+      if (left.length === 0) {
+        this.#windows.delete(keyId);
+      } else {
+        this.#windows.set(keyId, left);
       }
     }
   }

@@ -1,67 +1,59 @@
-import type { Interceptor } from "@connectrpc/connect";
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { ContextValues, HandlerContext, Interceptor } from "@connectrpc/connect";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
-import { subjectOf } from "../authenticate/decision.ts";
 import { runFrom } from "../changes/call-origin.ts";
-import { AuthError, type Reason } from "../errors.ts";
+import { isFault } from "../error-facts.ts";
+import type { AuthError } from "../errors.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";
-import { actorKey, peerAddressKey, requestIdKey } from "./call-context.ts";
+import { actorKey, faultKey, peerAddressKey, requestIdKey } from "./call-context.ts";
+import { type RefusedCall, refusalOf } from "./refusal-of.ts";
 
-/** What tells of somebody who tries, beside what is `unauthenticated` or `permission_denied`. */
-const TELLING: ReadonlySet<Reason> = new Set([
-  "CALLER_REJECTED",
-  "CREDENTIALS_AMBIGUOUS",
-  "CREDENTIAL_HEADER_ALIAS",
-  "CREDENTIAL_MALFORMED",
-  "KEY_CHECK_BUSY",
-  "LOGIN_THROTTLED",
-  "RATE_LIMITED",
-]);
+const { authenticate, batchAuthenticate } = AuthenticationService.method;
+/** The methods that ask about somebody else's credential. */
+const ASKING: ReadonlySet<DescMethod> = new Set<DescMethod>([authenticate, batchAuthenticate]);
 
 /** Tells the record where each call comes from, and of those that are refused. */
 export function createAuditInterceptor(refusals: Pick<RefusalRecorder, "note">): Interceptor {
   return (next) => async (request) => {
-    const values = request.contextValues;
-    const address = values.get(peerAddressKey);
-    const requestId = values.get(requestIdKey);
+    const { contextValues: values, method } = request;
+    const origin = { address: values.get(peerAddressKey), requestId: values.get(requestIdKey) };
     try {
-      return await runFrom({ address, requestId }, () => next(request));
+      return await runFrom(origin, () => next(request));
     } catch (thrown) {
-      if (thrown instanceof AuthError && isTelling(thrown)) {
-        const actor = values.get(actorKey)?.decision;
-        const asked = request.method === AuthenticationService.method.authenticate;
-        // Of a question, the subject is whoever it is about, and the actor whoever asks.
-        const own = asked || actor === undefined ? undefined : subjectOf(actor);
-        const { principal, organizationId, credentialId, clientAddress } = thrown.subject ?? own ?? {};
-        const isOwnQuestion = actor?.organization === undefined || actor.organization.id === organizationId;
-        refusals.note({
-          action: actionOf(thrown, asked),
-          method: `${request.service.typeName}/${request.method.name}`,
-          reason: thrown.metadata["caller_reason"] ?? thrown.reason,
-          principal,
-          organizationId,
-          credentialId,
-          clientAddress,
-          // Nobody learns here which service of another organization has asked about them, nor from where.
-          callerId: asked && isOwnQuestion ? actor?.principal.id : undefined,
-          peerAddress: asked && !isOwnQuestion ? "" : address,
-          requestId,
-        });
+      const refusal = refusalOf(thrown, refusedCall(method, values));
+      if (refusal !== undefined) {
+        refusals.note(refusal);
       }
       throw thrown;
     }
   };
 }
 
-function isTelling({ code, reason }: AuthError): boolean {
-  return code === "unauthenticated" || code === "permission_denied" || TELLING.has(reason);
+/**
+ * Makes what tells the record, and the log, of an error that is part of an answer: as of one that is the answer. The
+ * log has one line for each call, so the first fault stands for all.
+ */
+export function createNoteError(
+  refusals: Pick<RefusalRecorder, "note">,
+): (context: HandlerContext, error: AuthError) => void {
+  return ({ method, values }, error) => {
+    if (isFault(error) && values.get(faultKey) === undefined) {
+      values.set(faultKey, error.cause ?? error);
+    }
+    const refusal = refusalOf(error, refusedCall(method, values));
+    if (refusal !== undefined) {
+      refusals.note(refusal);
+    }
+  };
 }
 
-function actionOf({ reason }: AuthError, asked: boolean): string {
-  if (reason.startsWith("LOGIN_")) {
-    return "login.refused";
-  }
-  if (reason === "CALLER_REJECTED") {
-    return "caller.refused";
-  }
-  return asked ? "credential.refused" : "call.refused";
+/** What the record is told of a call, beside why it is refused. */
+export function refusedCall(method: DescMethod, values: ContextValues): RefusedCall {
+  return {
+    method: `${method.parent.typeName}/${method.name}`,
+    asks: ASKING.has(method),
+    actor: values.get(actorKey)?.decision,
+    address: values.get(peerAddressKey),
+    requestId: values.get(requestIdKey),
+  };
 }

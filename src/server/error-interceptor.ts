@@ -7,6 +7,7 @@ import {
   type Interceptor,
   type StreamResponse,
 } from "@connectrpc/connect";
+import { errorFacts, isFault } from "../error-facts.ts";
 import { AuthError, type NamedOrganization, type Reason } from "../errors.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrganizationChoicesSchema } from "../gen/latchkey/v1/token_pb.ts";
@@ -14,25 +15,8 @@ import { isStorageFault } from "../storage/storage-error.ts";
 import { faultKey } from "./call-context.ts";
 
 const DOMAIN = "latchkey";
-/** Of one entry, in characters: an answer is not to outgrow its request. */
-const MOST_METADATA = 1024;
 /** In base64 and with all else, they stay within the 8 KiB of a header list that everybody takes. */
 const MOST_CHOICES_BYTES = 4096;
-
-const CODES = {
-  invalid_argument: Code.InvalidArgument,
-  unauthenticated: Code.Unauthenticated,
-  permission_denied: Code.PermissionDenied,
-  failed_precondition: Code.FailedPrecondition,
-  not_found: Code.NotFound,
-  already_exists: Code.AlreadyExists,
-  resource_exhausted: Code.ResourceExhausted,
-  unavailable: Code.Unavailable,
-  internal: Code.Internal,
-} as const satisfies Record<AuthError["code"], Code>;
-
-/** What is ours to mend: its cause goes to the log. */
-const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
 
 /** The one place where what was thrown becomes what a caller sees. */
 export function createErrorInterceptor(): Interceptor {
@@ -66,7 +50,7 @@ function seen(thrown: unknown, values: ContextValues): ConnectError {
   if (!(error instanceof AuthError)) {
     return error;
   }
-  if (FAULTS.has(error.reason)) {
+  if (isFault(error)) {
     values.set(faultKey, error.cause ?? error);
   }
   return toConnectError(error);
@@ -84,17 +68,18 @@ function translate(thrown: unknown): AuthError | ConnectError {
 }
 
 function toConnectError(error: AuthError): ConnectError {
-  const translated = new ConnectError(error.message, CODES[error.code]);
-  translated.details.push(errorInfo(error.reason, error.metadata));
+  const { code, reason, message, metadata, retryAfterMillis } = errorFacts(error);
+  const translated = new ConnectError(message, code);
+  translated.details.push(errorInfo(reason, metadata));
   if (error.organizations.length > 0) {
     const value = choicesOf(error.organizations);
     translated.details.push({ desc: OrganizationChoicesSchema, value });
   }
-  if (error.retryAfterMillis !== undefined) {
-    const retryDelay = durationFromMs(error.retryAfterMillis);
+  if (retryAfterMillis !== undefined) {
+    const retryDelay = durationFromMs(retryAfterMillis);
     translated.details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
     // RFC 9110 section 10.2.3, for clients that look no further. Whole seconds are all that it can say.
-    translated.metadata.set("retry-after", String(Math.ceil(error.retryAfterMillis / 1000)));
+    translated.metadata.set("retry-after", String(Math.ceil(retryAfterMillis / 1000)));
   }
   return translated;
 }
@@ -115,9 +100,6 @@ function withReason(error: ConnectError, reason: Reason): ConnectError {
   return error;
 }
 
-function errorInfo(reason: Reason, details: Readonly<Record<string, string>>) {
-  const metadata = Object.fromEntries(
-    Object.entries(details).map(([name, value]) => [name, value.slice(0, MOST_METADATA)]),
-  );
+function errorInfo(reason: Reason, metadata: Record<string, string>) {
   return { desc: ErrorInfoSchema, value: create(ErrorInfoSchema, { reason, domain: DOMAIN, metadata }) };
 }

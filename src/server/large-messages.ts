@@ -5,6 +5,7 @@ import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
 import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthError } from "../errors.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
+import { accessRuleOf } from "./access-rules.ts";
 import { createAuditInterceptor } from "./audit-interceptor.ts";
 import { createCallLogInterceptor } from "./call-log-interceptor.ts";
 import { createErrorInterceptor } from "./error-interceptor.ts";
@@ -13,7 +14,10 @@ import { wireCallKey } from "./wire-call.ts";
 /** One message, as it is sent and as it is decompressed, of a method that takes many things at once. */
 const MOST_BYTES = 4 * 1024 * 1024;
 
-/** Serves a method anew, so that it takes larger messages than others: from whoever may call it. */
+/**
+ * Serves a method anew, so that it takes larger messages than others: from whoever may call it. Where that is
+ * anybody, it is left as it is.
+ */
 export type ServeLarge = <Method extends DescMethodUnary>(
   router: ConnectRouter,
   method: Method,
@@ -62,6 +66,10 @@ export function createServeLarge(
   }
 
   return (router, method, implementation) => {
+    const rule = accessRuleOf(method);
+    if (parts.callers === "any" && rule.kind === "permission" && rule.caller) {
+      return;
+    }
     router.rpc(method, implementation, { readMaxBytes: MOST_BYTES, requestGate: gate });
   };
 }

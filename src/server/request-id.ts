@@ -10,14 +10,26 @@ const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-
  * its `traceparent` belongs to, else a new id. Anything else could forge a line of the log.
  */
 export function requestIdOf(headers: readonly HeaderField[]): string {
-  const only = (name: string) => {
-    const found = headers.filter((header) => header.name.toLowerCase() === name);
-    return found.length === 1 ? found[0]?.value : undefined;
-  };
-  const own = only("x-request-id");
+  const own = onlyOf(headers, "x-request-id");
   if (own !== undefined && VALID.test(own)) {
     return own;
   }
-  const [, traceId] = TRACEPARENT.exec(only("traceparent") ?? "") ?? [];
+  const trace = onlyOf(headers, "traceparent");
+  const [, traceId] = (trace !== undefined && TRACEPARENT.exec(trace)) || [];
   return traceId ?? randomUUID();
+}
+
+/** The value of the one field of this name. Undefined: there is none, or there are several. */
+function onlyOf(headers: readonly HeaderField[], wanted: string): string | undefined {
+  let found: string | undefined;
+  for (const { name, value } of headers) {
+    // Most names differ in length, which is looked at for nothing.
+    if (name.length === wanted.length && name.toLowerCase() === wanted) {
+      if (found !== undefined) {
+        return undefined;
+      }
+      found = value;
+    }
+  }
+  return found;
 }

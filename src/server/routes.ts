@@ -7,8 +7,8 @@ import { AuditServiceImpl } from "../audit/audit-service.ts";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
 import type { RevocationWatch } from "../authenticate/watch-revocations.ts";
-import type { Tag } from "../changes/mutate.ts";
 import { createIdempotently } from "../changes/idempotent-service.ts";
+import type { Tag } from "../changes/mutate.ts";
 import type { Once } from "../changes/once.ts";
 import { createBrowserSessions } from "../credentials/access-token/browser-session.ts";
 import { TokenServiceImpl, type TokenServiceParts } from "../credentials/access-token/token-service.ts";
@@ -39,7 +39,7 @@ import type { Seal } from "../storage/seal.ts";
 import type { PasswordPolicy } from "../users/password-policy.ts";
 import { UserServiceImpl } from "../users/user-service.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
-import { createAuditInterceptor } from "./audit-interceptor.ts";
+import { createAuditInterceptor, createNoteError } from "./audit-interceptor.ts";
 import { actorOf, callerOf, contextValuesOf, peerAddressOf, rawHeadersOf, readmit } from "./call-context.ts";
 import { createCallLogInterceptor, createRefusalLog } from "./call-log-interceptor.ts";
 import { createCancellationInterceptor } from "./cancellation-interceptor.ts";
@@ -108,6 +108,7 @@ export function createHandler(parts: RouteParts): NodeHandler {
     peerAddressOf,
     rawHeadersOf,
     readmit,
+    noteError: createNoteError(parts.refusals),
     idempotently,
     browserSessions: createBrowserSessions(pages),
     prefix: parts.apiKeyPrefix,
@@ -116,7 +117,10 @@ export function createHandler(parts: RouteParts): NodeHandler {
   const serveLarge = createServeLarge(parts);
 
   const routes = (router: ConnectRouter) => {
-    router.service(AuthenticationService, new AuthenticationServiceImpl(shared));
+    const authentication = new AuthenticationServiceImpl(shared);
+    router.service(AuthenticationService, authentication);
+    const { batchAuthenticate } = AuthenticationService.method;
+    serveLarge(router, batchAuthenticate, authentication.batchAuthenticate.bind(authentication));
     router.service(TokenService, new TokenServiceImpl(shared));
     const apiKeys = new ApiKeyServiceImpl(shared);
     router.service(ApiKeyService, apiKeys);

@@ -15,10 +15,12 @@ export interface Tally {
   lastUseAddress: string;
 }
 
-/** Counts in memory, by secret and by day. */
+/** Counts in memory, by secret and by day. Every call does, so it makes nothing for a secret that is known. */
 export class UsageTally {
   readonly #most: number;
-  #tallies = new Map<string, Tally>();
+  /** By the lookup id: hardly ever more than one, of today. */
+  #tallies = new Map<string, Tally[]>();
+  #size = 0;
 
   /** @param most how many secrets and days it counts apart. */
   constructor(most: number) {
@@ -26,7 +28,7 @@ export class UsageTally {
   }
 
   get size(): number {
-    return this.#tallies.size;
+    return this.#size;
   }
 
   /** @returns false where it was not counted: there is no more room for another secret. */
@@ -35,25 +37,16 @@ export class UsageTally {
     use: { readonly isAllowed: boolean; readonly clientAddress: string },
     now: number,
   ): boolean {
+    const { keyId, lookupId, displayPrefix } = secret;
     const date = dateOf(now);
-    const name = nameOf(secret.keyId, secret.lookupId, date);
-    let tally = this.#tallies.get(name);
+    let tally = this.#find(keyId, lookupId, date);
     if (tally === undefined) {
-      if (this.#tallies.size >= this.#most) {
+      if (this.#size >= this.#most) {
         return false;
       }
-      const { keyId, lookupId, displayPrefix } = secret;
-      tally = {
-        keyId,
-        lookupId,
-        displayPrefix,
-        date,
-        allowed: 0,
-        refused: 0,
-        lastUseMillis: now,
-        lastUseAddress: "",
-      };
-      this.#tallies.set(name, tally);
+      const counts = { allowed: 0, refused: 0, lastUseMillis: now, lastUseAddress: "" };
+      tally = { keyId, lookupId, displayPrefix, date, ...counts };
+      this.#insert(tally);
     }
     if (use.isAllowed) {
       tally.allowed++;
@@ -69,18 +62,18 @@ export class UsageTally {
 
   /** Takes out everything. */
   take(): Tally[] {
-    const taken = [...this.#tallies.values()];
+    const taken = [...this.#tallies.values()].flat();
     this.#tallies = new Map();
+    this.#size = 0;
     return taken;
   }
 
   /** Puts back what could not be written down, beside what was counted meanwhile. */
   putBack(taken: readonly Tally[]): void {
     for (const before of taken) {
-      const name = nameOf(before.keyId, before.lookupId, before.date);
-      const since = this.#tallies.get(name);
+      const since = this.#find(before.keyId, before.lookupId, before.date);
       if (since === undefined) {
-        this.#tallies.set(name, before);
+        this.#insert(before);
         continue;
       }
       since.allowed += before.allowed;
@@ -91,10 +84,29 @@ export class UsageTally {
       }
     }
   }
-}
 
-function nameOf(keyId: string, lookupId: string, date: string): string {
-  return `${date} ${keyId} ${lookupId}`;
+  #find(keyId: string, lookupId: string, date: string): Tally | undefined {
+    const days = this.#tallies.get(lookupId);
+    if (days === undefined) {
+      return undefined;
+    }
+    for (const tally of days) {
+      if (tally.date === date && tally.keyId === keyId) {
+        return tally;
+      }
+    }
+    return undefined;
+  }
+
+  #insert(tally: Tally): void {
+    const days = this.#tallies.get(tally.lookupId);
+    if (days === undefined) {
+      this.#tallies.set(tally.lookupId, [tally]);
+    } else {
+      days.push(tally);
+    }
+    this.#size++;
+  }
 }
 
 /** The day in UTC. Every call asks, so it is made once a day. */

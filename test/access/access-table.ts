@@ -49,6 +49,10 @@ Authenticate subject=acme                c:-     c:perm  ok     c:perm  c:perm  
 Authenticate subject=globex              c:-     c:perm  other  c:perm  c:perm  c:perm  other  other  ok     c:perm    ok       other    ok       c:perm       c:perm
 Authenticate subject=internal            c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
 Authenticate subject=garbage             c:-     c:perm  bad    c:perm  c:perm  c:perm  bad    bad    bad    c:perm    bad      bad      bad      c:perm       c:perm
+BatchAuthenticate subject=acme           c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     other  c:perm    ok       ok       ok       c:perm       c:perm
+BatchAuthenticate subject=globex         c:-     c:perm  other  c:perm  c:perm  c:perm  other  other  ok     c:perm    ok       other    ok       c:perm       c:perm
+BatchAuthenticate subject=internal       c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
+BatchAuthenticate subject=garbage        c:-     c:perm  bad    c:perm  c:perm  c:perm  bad    bad    bad    c:perm    bad      bad      bad      c:perm       c:perm
 WatchRevocations                         c:-     c:perm  ok     c:perm  c:perm  c:perm  ok     ok     ok     c:perm    ok       ok       ok       c:perm       c:perm
 Explain subject=acme                     -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm
 Explain subject=globex                   -       perm    ok     perm    perm    perm    ok     ok     ok     perm      ok       ok       ok       perm         perm

@@ -37,7 +37,7 @@ interface Call {
 /** Every call that the descriptors give rise to. */
 const calls: readonly Call[] = EVERY_METHOD.flatMap((method) => {
   const fields = new Set(method.input.fields.map(({ name }) => name));
-  if (method.name === "Authenticate" || method.name === "Explain") {
+  if (["Authenticate", "BatchAuthenticate", "Explain"].includes(method.name)) {
     return ["acme", "globex", "internal", "garbage"].map((subject) => ({ method, subject }));
   }
   if (method.name === "IssueToken") {
@@ -145,11 +145,19 @@ async function messageOf(
         ? { target: { case: "userId", value: userOf(user) } }
         : { userId: userOf(user) })),
     ...(org !== undefined && { organizationId: org === "missing" ? missing : tenantOf(org).id }),
-    ...(subject !== undefined &&
-      (method.name === "Explain"
-        ? { request: { headers: subjectOf(subject) } }
-        : { headers: subjectOf(subject) })),
+    ...(subject !== undefined && questionAbout(method, subjectOf(subject))),
   };
+}
+
+function questionAbout(method: DescMethod, headers: readonly object[]): Record<string, unknown> {
+  switch (method.name) {
+    case "BatchAuthenticate":
+      return { requests: [{ headers }] };
+    case "Explain":
+      return { request: { headers } };
+    default:
+      return { headers };
+  }
 }
 
 function codeOf({ reason, callerReason }: Outcome): string {

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { create, type DescMethod, type DescService, type Message } from "@bufbuild/protobuf";
+import { create, type DescMethod, type DescService, isMessage, type Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { v4 as uuidv4 } from "uuid";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { PermissionScope } from "../../src/gen/latchkey/v1/access_pb.ts";
 import { ImportMode, KeyAlphabet, KeyHashAlgorithm } from "../../src/gen/latchkey/v1/api_key_pb.ts";
+import { BatchAuthenticateResponseSchema } from "../../src/gen/latchkey/v1/authentication_pb.ts";
 import { Health } from "../../src/grpc-health/gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../src/grpc-reflection/gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionAlpha } from "../../src/grpc-reflection/gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -35,6 +36,7 @@ export function requestOf(method: DescMethod, world: World): Record<string, unkn
   const { email } = acme.member;
   const requests: Record<string, Record<string, unknown>> = {
     Authenticate: {},
+    BatchAuthenticate: {},
     WatchRevocations: {},
     Explain: {},
     WhoAmI: {},
@@ -157,7 +159,7 @@ export interface Outcome {
   readonly answer: string;
 }
 
-/** Makes one call of any kind. Of a stream, the first message is what counts. */
+/** Makes one call of any kind. Of a stream, the first message is what counts; of a batch, the first result. */
 export async function callMethod(
   url: string,
   method: DescMethod,
@@ -177,7 +179,7 @@ export async function callMethod(
     const input = method.methodKind === "bidi_streaming" ? once(message) : message;
     const result = call(input, { signal: abort.signal });
     const answer = Symbol.asyncIterator in result ? await first(result) : await result;
-    return { reason: undefined, callerReason: undefined, answer: JSON.stringify(answer, withBigints) };
+    return { reason: reasonIn(answer), callerReason: undefined, answer: JSON.stringify(answer, withBigints) };
   } catch (thrown) {
     const error = ConnectError.from(thrown);
     const [info] = error.findDetails(ErrorInfoSchema);
@@ -189,6 +191,11 @@ export async function callMethod(
   } finally {
     abort.abort();
   }
+}
+
+function reasonIn(answer: unknown): string | undefined {
+  const outcome = isMessage(answer, BatchAuthenticateResponseSchema) ? answer.results[0]?.outcome : undefined;
+  return outcome?.case === "error" ? outcome.value.reason : undefined;
 }
 
 async function* once<Value>(value: Value): AsyncIterable<Value> {

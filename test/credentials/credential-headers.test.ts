@@ -325,6 +325,19 @@ test("Authorization of another scheme is no credential, and goes on to whoever i
   assert.deepEqual(readCredentialHeaders(beside).credential, { kind: "api_key", text: "ak_1" });
 });
 
+test("what to remove is one of two lists that never change, unless a header carries an identity", () => {
+  const stripOf = (headers: readonly HeaderField[]) => readCredentialHeaders(headers).strip;
+  const known = [stripOf([]), stripOf([{ name: "authorization", value: "Bearer a" }])];
+  assert.ok(known.every((strip) => Object.isFrozen(strip)));
+  fc.assert(
+    fc.property(mostlyGood, (headers) => {
+      fc.pre(!isRefused(headers));
+      const hasIdentity = headers.some(({ name }) => /^x[^a-z0-9]latchkey[^a-z0-9]/i.test(name));
+      assert.equal(known.includes(stripOf(headers)), !hasIdentity);
+    }),
+  );
+});
+
 test("an edge is told to remove every credential header that is there", () => {
   fc.assert(
     fc.property(mostlyGood, (headers) => {

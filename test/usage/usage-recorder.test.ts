@@ -88,6 +88,25 @@ test("a flush is one statement, however many keys were used", async () => {
   assert.deepEqual(await sumsOf(secrets), { allowed: 4_000, refused: 0 });
 });
 
+test("100,000 uses of 1,000 keys, with a flush on the way and the end, are a few statements", async () => {
+  const { recorder } = startRecorder();
+  const secrets = Array.from({ length: 1_000 }, () => newSecret());
+  const statements = await statementsOf(async () => {
+    for (let round = 0; round < 100; round++) {
+      for (const secret of secrets) {
+        recorder.count(secret, allowed);
+      }
+      if (round === 50) {
+        await recorder.flush();
+      }
+    }
+    await recorder.close();
+  }, "background");
+  // Two that write, and one that forgets what is too old.
+  assert.ok(statements.length <= 3, statements.join("\n"));
+  assert.deepEqual(await sumsOf(secrets), { allowed: 100_000, refused: 0 });
+});
+
 test("where there is nothing to write, nothing is sent", async () => {
   const { recorder } = startRecorder();
   assert.deepEqual(await statementsOf(() => recorder.flush(), "background"), []);

@@ -38,6 +38,8 @@ test("every field of every request is tried", () => {
 /** What is bounded elsewhere: HEADERS_TOO_LARGE, CLIENT_ADDRESS_INVALID, and the reasons of imports. */
 const BOUNDED_ELSEWHERE = new Set([
   ...["Authenticate headers.name", "Authenticate headers.value", "Authenticate clientAddress"],
+  ...["BatchAuthenticate requests.headers.name", "BatchAuthenticate requests.headers.value"],
+  "BatchAuthenticate requests.clientAddress",
   ...["Explain request.headers.name", "Explain request.headers.value", "Explain request.clientAddress"],
   ...["ImportApiKeys keys.hash", "ImportApiKeys keys.lookupPrefix"],
   "ImportUsers users.passwordHash",

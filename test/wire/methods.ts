@@ -152,6 +152,7 @@ async function goodBodies(
 
   return {
     Authenticate: question,
+    BatchAuthenticate: { requests: [question] },
     Explain: { request: question },
     WhoAmI: {},
     IssueToken: [

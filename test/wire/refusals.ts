@@ -26,7 +26,7 @@ export async function refusals(service: TestService) {
      * One call in JSON, by `Service/Method` or by its whole path.
      *
      * @returns its verdict; where Connect itself refused the message, the code alone. Of an answer that tells of a
-     * refusal, that one: an explained decision, or the first key of an import.
+     * refusal, that one: an explained decision, the first of a batch, or the first key of an import.
      */
     async call(method: string, body: JsonValue, ...fields: readonly Field[]): Promise<string> {
       const path = method.startsWith("/") ? method : `/latchkey.v1.${method}`;
@@ -39,10 +39,10 @@ export async function refusals(service: TestService) {
 
 interface Telling {
   readonly reason?: string;
-  readonly results?: readonly { readonly reason?: string }[];
+  readonly results?: readonly { readonly reason?: string; readonly error?: Telling }[];
 }
 
 function reasonToldIn(answer: string): string | undefined {
   const { reason, results } = JSON.parse(answer) as Telling;
-  return reason ?? results?.[0]?.reason;
+  return reason ?? results?.[0]?.reason ?? results?.[0]?.error?.reason;
 }

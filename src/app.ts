@@ -10,7 +10,7 @@ import { createLiveState } from "./authenticate/live-state.ts";
 import { ProofMemory } from "./authenticate/proof-memory.ts";
 import { createProve } from "./authenticate/prove.ts";
 import { createRevocationWatch } from "./authenticate/watch-revocations.ts";
-import { ChangeFeed } from "./changes/change-feed.ts";
+import { ChangeFeed, type Hearing } from "./changes/change-feed.ts";
 import { createOnce } from "./changes/once.ts";
 import { ChangePruner } from "./changes/prune-changes.ts";
 import { createTokenVerifier } from "./credentials/access-token/verify-token.ts";
@@ -89,6 +89,8 @@ export interface AppSettings {
 
 /** A service that is built, and listens when it is told to. */
 export interface App {
+  /** What it has heard of changes. */
+  readonly hearing: Hearing;
   listen(address: { readonly host: string; readonly port: number }): Promise<OnePort>;
   /** Says to whoever asks that no new call should come here. Goes on answering. */
   announceEnd(): void;
@@ -214,6 +216,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   });
 
   return {
+    hearing: feed,
     async listen(address) {
       feed.start();
       changePruner.start();

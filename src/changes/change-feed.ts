@@ -88,8 +88,7 @@ export class ChangeFeed implements Hearing {
   }) {
     this.#storage = parts.storage;
     this.#log = parts.log;
-    // mutate() is the only one who tells, and tells tags.
-    this.#storage.commits.on("changed", (tags) => this.heardOwn(tags as readonly Tag[]));
+    this.#storage.commits.on("changed", (tags) => this.heardOwn(tags));
   }
 
   start(): void {
@@ -145,8 +144,8 @@ export class ChangeFeed implements Hearing {
   }
 
   /** Hears of a change of this process, before whoever made it is answered. */
-  heardOwn(tags: readonly Tag[]): void {
-    this.#hear(tags);
+  heardOwn(tags: readonly string[]): void {
+    this.#hear(heardOf(tags));
   }
 
   async reach(text: string): Promise<void> {
@@ -266,10 +265,10 @@ export class ChangeFeed implements Hearing {
       );
       this.#storage.renew();
     }
-    if (before === undefined || !continues(before, position) || tags.includes(EVERYTHING)) {
+    if (before === undefined || !continues(before, position)) {
       this.#hear(EVERYTHING);
     } else if (tags.length > 0) {
-      this.#hear(tags as readonly Tag[]);
+      this.#hear(heardOf(tags));
     }
     this.#position = position;
     this.#revision = writeRevision(position);
@@ -304,4 +303,9 @@ export class ChangeFeed implements Hearing {
       };
     });
   }
+}
+
+/** What tags tell that somebody has written down: mutate(), or whoever changes rows by hand. */
+function heardOf(tags: readonly string[]): Heard {
+  return tags.includes(EVERYTHING) ? EVERYTHING : (tags as readonly Tag[]);
 }

@@ -289,7 +289,9 @@ test("each request of a batch counts against a rate limit, in their order", asyn
     requests: Array.from({ length: 5 }, () => asKey(key.text)),
   });
   const outcomes = results.map(reasonOfResult);
-  assert.equal(outcomes.filter((outcome) => outcome === "allowed").length, 3);
+  // Where there are two replicas, half of a limit can be used up at one before the other hears of it.
+  const allowed = outcomes.filter((outcome) => outcome === "allowed").length;
+  assert.ok(allowed === 2 || allowed === 3, String(outcomes));
   for (const { outcome } of results) {
     if (outcome.case === "error") {
       const { code, reason, retryDelay } = outcome.value;

@@ -6,6 +6,7 @@ import { v4 as uuidv4 } from "uuid";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../src/storage/embedded-postgres.ts";
 import { migrate } from "../../src/storage/migrate.ts";
+import { forgetAll } from "./replicas.ts";
 
 /** Where a test process finds the cluster that the run has started. */
 const VARIABLE = "TEST_POSTGRES_SOCKET";
@@ -51,7 +52,11 @@ export async function query<Row extends object>(
   const client = new Client(connection);
   await client.connect();
   try {
-    return (await client.query<Row & Record<string, unknown>>(sql, values)).rows;
+    const { rows } = await client.query<Row & Record<string, unknown>>(sql, values);
+    if (!/^\s*(select|show)\b/i.test(sql)) {
+      forgetAll(connection.database);
+    }
+    return rows;
   } finally {
     await client.end();
   }

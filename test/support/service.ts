@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { DescService } from "@bufbuild/protobuf";
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type Client, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import {
   createConnectTransport,
   createGrpcTransport,
@@ -8,6 +8,7 @@ import {
 } from "@connectrpc/connect-node";
 import { v7 as uuidv7 } from "uuid";
 import { type AppSettings, buildApp, type Core, openCore } from "../../src/app.ts";
+import { EVERYTHING } from "../../src/changes/feed-position.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
 import { mintKey } from "../../src/credentials/secret-key.ts";
 import { insertServiceKey } from "../../src/credentials/service-key/create-service-key.ts";
@@ -21,7 +22,8 @@ import { insertOrganization } from "../../src/organizations/create-organization.
 import { createLog } from "../../src/server/log.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { makeAdministrator } from "../../src/users/make-administrator.ts";
-import { createDatabase } from "./cluster.ts";
+import { createDatabase, query } from "./cluster.ts";
+import { catchUp, joinReplicas } from "./replicas.ts";
 
 const NEVER = 2 ** 31 - 1;
 
@@ -101,8 +103,21 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
   const port = await app.listen({ host: "127.0.0.1", port: 0 });
   const url = `${settings.tls === undefined ? "http" : "https"}://127.0.0.1:${port.port}`;
 
+  const { database } = connection;
+  const leave = joinReplicas(database, {
+    hearing: app.hearing,
+    forget: () => core.storage.commits.emit("changed", [EVERYTHING]),
+  });
+  const snapshot = async () =>
+    (await query<{ snapshot: string }>(connection, "select pg_current_snapshot()::text as snapshot"))[0]
+      ?.snapshot ?? "";
+  const afterOthers: Interceptor = (next) => async (request) => {
+    // Where it cannot hear of them, the call says so itself.
+    await catchUp(database, app.hearing, snapshot).catch(() => {});
+    return await next(request);
+  };
   const client: TestService["client"] = (service, headers = {}) =>
-    createClient(service, transportTo(url, "connect proto", "1.1", headers));
+    createClient(service, transportTo(url, "connect proto", "1.1", headers, [afterOthers]));
   return {
     url,
     port: port.port,
@@ -120,6 +135,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       return (await client(TokenService).issueToken({ grant })).accessToken;
     },
     async stop(graceMillis = 0) {
+      leave();
       app.announceEnd();
       app.endStreams();
       await port.close(graceMillis);
@@ -180,6 +196,7 @@ export function transportTo(
   protocol: Protocol,
   httpVersion: "1.1" | "2",
   headers: Record<string, string> = {},
+  more: readonly Interceptor[] = [],
 ): Transport {
   const options = {
     baseUrl,
@@ -191,6 +208,7 @@ export function transportTo(
         }
         return await next(request);
       },
+      ...more,
     ],
   } satisfies Parameters<typeof createConnectTransport>[0];
   switch (protocol) {

@@ -134,6 +134,7 @@ async function goodBodies(
     organizationId,
     audience: "",
     clientAddress: "203.0.113.7",
+    minRevision: "",
   };
   const imported = {
     organizationId,

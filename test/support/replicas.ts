@@ -1,0 +1,45 @@
+import type { Hearing } from "../../src/changes/change-feed.ts";
+import { readRevision, writeRevision } from "../../src/changes/revision.ts";
+import { parseSnapshot } from "../../src/changes/snapshot.ts";
+
+/** A service of this process, as far as its memory is concerned. */
+export interface Replica {
+  readonly hearing: Hearing;
+  /** Makes it forget all that it remembers. */
+  forget(): void;
+}
+
+const replicas = new Map<string, Set<Replica>>();
+
+/** @returns what is to be called at its end. */
+export function joinReplicas(database: string, replica: Replica): () => void {
+  const all = replicas.get(database) ?? new Set();
+  replicas.set(database, all);
+  all.add(replica);
+  return () => all.delete(replica);
+}
+
+/** Whoever changes rows past Latchkey has its services forget what they remember, as an operator would. */
+export function forgetAll(database: string): void {
+  for (const replica of replicas.get(database) ?? []) {
+    replica.forget();
+  }
+}
+
+/**
+ * Waits until a replica has heard of all that the others have changed, which takes milliseconds where nothing is
+ * broken. How many, and what holds where something is, is tested by itself.
+ *
+ * @param snapshot asks the database for its current one.
+ */
+export async function catchUp(
+  database: string,
+  hearing: Hearing,
+  snapshot: () => Promise<string>,
+): Promise<void> {
+  if ((replicas.get(database)?.size ?? 0) < 2 || hearing.revision === "") {
+    return;
+  }
+  const { epoch } = readRevision(hearing.revision);
+  await hearing.reach(writeRevision({ epoch, snapshot: parseSnapshot(await snapshot()) }));
+}

@@ -3,7 +3,14 @@ import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Constructor } from "@mikro-orm/core";
 import { type EntityManager, MikroORM, PostgreSqlDriver } from "@mikro-orm/postgresql";
-import { Client as LoneClient, Pool, type PoolClient, type QueryResultRow } from "pg";
+import {
+  type ClientBase,
+  Client as LoneClient,
+  Pool,
+  type PoolClient,
+  type PoolConfig,
+  type QueryResultRow,
+} from "pg";
 import { throwIfGivenUp } from "./cancellation.ts";
 import type { DatabaseConnection } from "./database-connection.ts";
 import { discardSuspects, endNow, pooledClient } from "./pooled-client.ts";
@@ -16,6 +23,8 @@ const BACKGROUND_MILLIS = 5_000;
 const GRACE_MILLIS = 500;
 const CONNECT_MILLIS = 2_000;
 const CLOSE_MILLIS = 1_000;
+/** SQLSTATE `read_only_sql_transaction`: what a standby says of what it cannot do. */
+const READ_ONLY = "25006";
 const KEEP_ALIVE_MILLIS = 5_000;
 const VERIFY_CONNECTIONS = 10;
 const MANAGE_CONNECTIONS = 10;
@@ -127,9 +136,10 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
     logger: () => {},
   });
 
-  const poolOf = (purpose: string, max: number, millis: number) =>
+  const poolOf = (purpose: string, max: number, millis: number, more: PoolConfig = {}) =>
     new Pool({
       ...connection,
+      ...more,
       Client,
       application_name: `latchkey ${purpose}`,
       max,
@@ -138,7 +148,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       query_timeout: millis + GRACE_MILLIS,
       idle_in_transaction_session_timeout: millis,
     });
-  const pool = poolOf("verify", VERIFY_CONNECTIONS, VERIFY_MILLIS);
+  const pool = poolOf("verify", VERIFY_CONNECTIONS, VERIFY_MILLIS, { onConnect: refuseStandby });
   const background = poolOf("background", BACKGROUND_CONNECTIONS, BACKGROUND_MILLIS);
   // Without a listener, a connection that breaks would end the process, be it idle or in use.
   for (const each of [pool, background, canceller]) {
@@ -164,11 +174,12 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
         keepAlive: true,
         keepAliveInitialDelayMillis: KEEP_ALIVE_MILLIS,
       });
+      // It may break in the moment that it is made, before anybody else listens: then the first statement fails.
+      client.on("error", () => {});
       try {
         await client.connect();
         return client;
       } catch (error) {
-        client.on("error", () => {});
         endNow(client);
         throw error;
       }
@@ -190,6 +201,17 @@ interface Statement {
   readonly name: string;
   readonly text: string;
   readonly values: readonly unknown[];
+}
+
+/**
+ * A standby may be behind: what is read there may let somebody in who was shut out. A primary does not become one
+ * without ending its connections.
+ */
+async function refuseStandby(client: ClientBase): Promise<void> {
+  const { rows } = await client.query<{ isStandby: boolean }>('select pg_is_in_recovery() as "isStandby"');
+  if (rows[0]?.isStandby !== false) {
+    throw Object.assign(new Error("the server is a standby"), { code: READ_ONLY });
+  }
 }
 
 /** Tells the connections of a pool that were there when it was last renewed from those that were made since. */

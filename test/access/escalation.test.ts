@@ -288,7 +288,8 @@ test("a field that the contract does not have is refused, and reaches nothing", 
     { "id; drop table users": 1 },
   ];
   const texts = ['"__proto__":{"organizationId":"x"}', '"toString":"x"'];
-  for (const method of guarded) {
+  // What is sent to a stream is another matter.
+  for (const method of guarded.filter(({ methodKind }) => methodKind === "unary")) {
     const base = method.input.field["id"] ? `"id":"${acme.member.id}",` : "";
     for (const extra of [...extras.map((extra) => JSON.stringify(extra).slice(1, -1)), ...texts]) {
       const response = await fetch(`${service.url}/${method.parent.typeName}/${method.name}`, {

@@ -64,6 +64,7 @@ const NOT_THEIRS: Readonly<Record<string, string>> = {
   // What is to be asked about anew. Of a person that is in all organizations, since they are known in all.
   changes: `exists (select from unnest(tags) tag where tag in ('catalogue', 'key_formats')
     or (tag not like 'user:%' and split_part(tag, ':', 2) = any($4::text[])))`,
+  change_horizon: "true",
   latchkey_deployment: "true",
   latchkey_migrations: "true",
 };

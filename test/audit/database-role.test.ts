@@ -4,12 +4,14 @@ import { after, before, test } from "node:test";
 import { v4 as uuidv4 } from "uuid";
 import { openCore } from "../../src/app.ts";
 import { erasePersonalData } from "../../src/audit/erase-personal-data.ts";
+import { pruneChanges } from "../../src/changes/prune-changes.ts";
 import { AuditService } from "../../src/gen/latchkey/v1/audit_pb.ts";
 import { createLog } from "../../src/server/log.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { migrate } from "../../src/storage/migrate.ts";
 import { createDatabase, query } from "../support/cluster.ts";
 import { ApiKeyService, startService, type TestService, UserService } from "../support/service.ts";
+import { until } from "../support/until.ts";
 import { sealingOf } from "./sealing.ts";
 
 // The service runs as the role that deploy/database-role.sql is for.
@@ -44,6 +46,17 @@ test("the service works: it changes, records, seals, signs, verifies and erases"
   const found = await service.client(AuditService, admin).verifyAuditLog({});
   assert.equal(found.fault, undefined);
   assert.deepEqual([found.verifiedEvents, found.verifiedCheckpoints, found.unsealedEvents], [4n, 1n, 0n]);
+});
+
+test("it hears of changes, and deletes those that are old", async () => {
+  const admin = { authorization: `Bearer ${await service.logIn()}` };
+  const apiKeys = service.client(ApiKeyService, admin);
+  await until("a revision is told", async () => {
+    const { revision } = await apiKeys.createApiKey({ name: "heard of", permissions: ["calls.read"] });
+    return revision !== "";
+  });
+  await query(owner, "update changes set change_time = now() - interval '2 hours'");
+  assert.ok((await pruneChanges(service.core.storage)) > 0);
 });
 
 test("it may neither change nor delete what is recorded", async () => {

@@ -4,6 +4,7 @@ import { v4 as uuidv4 } from "uuid";
 import { entities } from "../../src/entities.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { openStorage, type Storage } from "../../src/storage/open-storage.ts";
+import { isStorageFault } from "../../src/storage/storage-error.ts";
 import { createDatabase, query } from "../support/cluster.ts";
 
 let connection: DatabaseConnection;
@@ -93,4 +94,23 @@ test("values are passed beside the statement, never in it", async () => {
 
 test("where there is no row, none is made up", async () => {
   assert.equal(await storage.verify("none", "select 1 where false", []), undefined);
+});
+
+test("verification reads from no standby: what is refused is for a server that may be behind", async () => {
+  const standby = await createDatabase();
+  await query(
+    standby,
+    `create function public.pg_is_in_recovery() returns boolean language sql as 'select true';
+    alter database ${standby.database} set search_path = public, pg_catalog`,
+  );
+  const reader = await openStorage({ connection: standby, entities, onIdleError: () => {} });
+  try {
+    const read = () => reader.verify("one", "select 1 as one", []);
+    await assert.rejects(read(), isStorageFault);
+    await assert.rejects(reader.ping(), isStorageFault);
+    await query(standby, "drop function public.pg_is_in_recovery()");
+    assert.deepEqual(await read(), { one: 1 });
+  } finally {
+    await reader.close();
+  }
 });

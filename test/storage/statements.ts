@@ -5,6 +5,7 @@ const BACKGROUND = new RegExp(
   [
     String.raw`^\s*listen\b`,
     "^select 1$",
+    String.raw`^select pg_is_in_recovery\(\) as`,
     String.raw`\bpg_current_snapshot\b`,
     String.raw`\b(insert into|delete from) key_usage\b`,
     String.raw`\b(into|from) (key_rate_windows|rate_limit_replicas)\b`,

@@ -51,6 +51,8 @@ export interface CoreSettings {
   /** The one that was before, while there are values that are sealed under it. */
   readonly previousEncryptionKey?: Uint8Array | undefined;
   readonly passwordMinimumLength: number;
+  /** How many replicas share what this machine may use. Undefined: this one has it to itself. */
+  readonly workers?: number | undefined;
 }
 
 export interface AppSettings {
@@ -92,9 +94,11 @@ export interface App {
 
 /** Opens a database that was migrated. */
 export async function openCore(settings: CoreSettings, log: Logger): Promise<Core> {
+  const { connection, workers = 1 } = settings;
   const storage = await openStorage({
-    connection: settings.connection,
+    connection,
     entities,
+    workers,
     onIdleError: (error) => log.warn({ err: error }, "an idle database connection broke"),
   });
   try {
@@ -103,7 +107,7 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
       storage,
       seal,
       keyHasher: await loadKeyHasher(storage, seal),
-      passwordHasher: await createPasswordHasher(),
+      passwordHasher: await createPasswordHasher({ workers }),
       passwordPolicy: createPasswordPolicy(settings.passwordMinimumLength),
     };
   } catch (error) {

@@ -82,10 +82,10 @@ export class WorkerPool {
   }
 
   async #endOne(worker: Worker): Promise<void> {
-    const { pid } = worker.process;
+    const workerPid = worker.process.pid;
     const wasListening = this.#listening.has(worker);
     const timer = setTimeout(() => {
-      this.#log.error({ pid }, "a worker does not end; it is killed");
+      this.#log.error({ workerPid }, "a worker does not end; it is killed");
       worker.process.kill("SIGKILL");
     }, this.#options.endMillis + GRACE_MILLIS);
     const ended = endOf(worker);
@@ -93,7 +93,7 @@ export class WorkerPool {
     const { code, signal } = await ended;
     clearTimeout(timer);
     if (wasListening && code !== 0) {
-      this.#log.error({ pid, code, signal }, "a worker has not ended as it should");
+      this.#log.error({ workerPid, code, signal }, "a worker has not ended as it should");
       this.#isWell = false;
     }
   }
@@ -125,7 +125,7 @@ export class WorkerPool {
       }
       crashes.add();
       const { waitMillis } = crashes;
-      const told = { worker: number, pid: worker.process.pid, ...ending, waitMillis };
+      const told = { worker: number, workerPid: worker.process.pid, ...ending, waitMillis };
       this.#log.error(told, "a worker has ended; another takes its place");
       // Where others answer it does no harm that one cannot start: the database may be away.
       if (crashes.isLoop && this.#listening.size === 0) {

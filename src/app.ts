@@ -20,7 +20,7 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
 import { watchHealth } from "./server/health-watch.ts";
-import { listenOnePort, type OnePort } from "./server/one-port.ts";
+import { listenOnePort, type OnePort, type OnePortOptions } from "./server/one-port.ts";
 import { createHandler, SERVICES } from "./server/routes.ts";
 import type { Tls } from "./server/tls-files.ts";
 import type { DatabaseConnection } from "./storage/database-connection.ts";
@@ -83,7 +83,7 @@ export interface AppSettings {
 
 /** A service that is built, and listens when it is told to. */
 export interface App {
-  listen(address: { readonly host: string; readonly port: number }): Promise<OnePort>;
+  listen(address: Pick<OnePortOptions, "host" | "port" | "isShared">): Promise<OnePort>;
   /** Says to whoever asks that no new call should come here. Goes on answering. */
   announceEnd(): void;
   /** Ends the streams, which would otherwise be calls in flight for as long as their clients like. */

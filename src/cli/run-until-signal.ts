@@ -8,6 +8,8 @@ import { parentEnded } from "./parent-ended.ts";
 export interface RunOptions {
   readonly host: string;
   readonly port: number;
+  /** Whether other processes listen on it too. */
+  readonly isShared?: boolean;
   /** How long calls in flight may take at the end, in milliseconds. */
   readonly drainMillis: number;
   /** How long to go on serving after saying that the end is near, so that balancers can notice. */

@@ -10,7 +10,8 @@ export interface ServeByWorkersOptions extends WorkerPoolOptions {
 
 /**
  * Answers with several processes on one port, each a replica, until SIGINT or SIGTERM: then all of them drain at the
- * same time. This process accepts connections and hands them out in turn, and has none to the database.
+ * same time. The operating system spreads the connections. This process only starts the others: it sees no connection,
+ * and has none to the database.
  *
  * @throws CommandError where the workers cannot go on.
  */

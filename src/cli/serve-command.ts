@@ -4,6 +4,7 @@ import { createLog, standardOutput } from "../server/log.ts";
 import { readTls } from "../server/tls-files.ts";
 import { migrate } from "../storage/migrate.ts";
 import { parseWorkers } from "./parse-option.ts";
+import { requireFreePort } from "./require-free-port.ts";
 import { serve } from "./serve.ts";
 import { serveByWorkers } from "./serve-by-workers.ts";
 
@@ -36,6 +37,8 @@ async function run(options: { readonly workers?: number }): Promise<void> {
   if (workers === 1) {
     await serve(config, { workers, onListening: () => {} }, log);
   } else {
+    // Workers share their port with whoever of the same user shares it as well: with no other service, that is.
+    await requireFreePort(set(config.host), set(config.port));
     const endMillis = (set(config.noticeSeconds) + set(config.drainSeconds)) * 1000;
     await serveByWorkers({ workers, endMillis, hasTls: tls !== undefined }, log);
   }

@@ -51,6 +51,7 @@ export async function serve(
       {
         host: set(config.host),
         port: set(config.port),
+        isShared: workers > 1,
         drainMillis: set(config.drainSeconds) * 1000,
         noticeMillis: set(config.noticeSeconds) * 1000,
         faults: [],

@@ -34,8 +34,9 @@ export class WorkerPool {
   constructor(options: WorkerPoolOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
-    // Left to the operating system, most of a few connections go to one worker.
-    cluster.schedulingPolicy = cluster.SCHED_RR;
+    // Connections that are handed out by this process wait in it without a bound when more come than are taken:
+    // one stranger can make everybody wait so. The operating system bounds what waits.
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
   }
 
   /**

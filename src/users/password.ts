@@ -9,7 +9,10 @@ import { createMatchesImported, isImportedHash } from "./imported-password/impor
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 const PHC = /^\$argon2id\$v=19\$m=(?<memory>\d+),t=(?<time>\d+),p=(?<lanes>\d+)\$/;
-/** Half of Node's four threads stay free for what else needs them. */
+/**
+ * Half of Node's four threads stay free for what else needs them. To give those threads a lower priority made the
+ * event loop wait for them ten times as long.
+ */
 const MOST_THREADS = 2;
 /** About a second's work for one core: who would wait longer is told to come back. */
 const MOST_WAITING = 64;

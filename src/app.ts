@@ -26,7 +26,7 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
 import { watchHealth } from "./server/health-watch.ts";
-import { listenOnePort, type OnePort } from "./server/one-port.ts";
+import { listenOnePort, type OnePort, type OnePortOptions } from "./server/one-port.ts";
 import { createHandler, SERVICES } from "./server/routes.ts";
 import type { Tls } from "./server/tls-files.ts";
 import type { DatabaseConnection } from "./storage/database-connection.ts";
@@ -57,6 +57,8 @@ export interface CoreSettings {
   /** The one that was before, while there are values that are sealed under it. */
   readonly previousEncryptionKey?: Uint8Array | undefined;
   readonly passwordMinimumLength: number;
+  /** How many replicas share what this machine may use. Undefined: this one has it to itself. */
+  readonly workers?: number | undefined;
 }
 
 export interface AppSettings {
@@ -91,7 +93,7 @@ export interface AppSettings {
 export interface App {
   /** What it has heard of changes. */
   readonly hearing: Hearing;
-  listen(address: { readonly host: string; readonly port: number }): Promise<OnePort>;
+  listen(address: Pick<OnePortOptions, "host" | "port" | "isShared">): Promise<OnePort>;
   /** Says to whoever asks that no new call should come here. Goes on answering. */
   announceEnd(): void;
   /** Ends the streams, which would otherwise be calls in flight for as long as their clients like. */
@@ -102,9 +104,11 @@ export interface App {
 
 /** Opens a database that was migrated. */
 export async function openCore(settings: CoreSettings, log: Logger): Promise<Core> {
+  const { connection, workers = 1 } = settings;
   const storage = await openStorage({
-    connection: settings.connection,
+    connection,
     entities,
+    workers,
     onIdleError: (error) => log.warn({ err: error }, "an idle database connection broke"),
   });
   try {
@@ -113,7 +117,7 @@ export async function openCore(settings: CoreSettings, log: Logger): Promise<Cor
       storage,
       seal,
       keyHasher: await loadKeyHasher(storage, seal),
-      passwordHasher: await createPasswordHasher(),
+      passwordHasher: await createPasswordHasher({ workers }),
       passwordPolicy: createPasswordPolicy(settings.passwordMinimumLength),
     };
   } catch (error) {

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { parseDatabaseUrl } from "./storage/database-connection.ts";
 import { isUuid } from "./uuid.ts";
 
@@ -21,6 +22,9 @@ interface Setting<Value> {
 }
 
 const setting = <Value>(definition: Setting<Value>): Setting<Value> => definition;
+
+/** How a number of workers is written, also as an option. */
+export const WORKERS_FORM = "1 to 256, or auto: one for each core";
 
 /** Every setting there is. `docs/configuration.md` is made from this table. */
 export const SETTINGS = {
@@ -75,6 +79,14 @@ export const SETTINGS = {
     form: "1 to 65535",
     parse: integer(1, 65_535),
     initial: "8080",
+  }),
+  workers: setting({
+    variable: "LATCHKEY_WORKERS",
+    about:
+      "How many processes `latchkey serve` answers with, on that one port. Its option `--workers` goes before. See [production.md](production.md#several-workers).",
+    form: WORKERS_FORM,
+    parse: workers,
+    initial: { serve: "1" },
   }),
   tlsCertificateFile: setting({
     variable: "LATCHKEY_TLS_CERT_FILE",
@@ -167,10 +179,10 @@ export const SETTINGS = {
   memoryMegabytes: setting({
     variable: "LATCHKEY_MEMORY_MB",
     about:
-      "How much memory may be used to answer from about credentials that were asked about before, in MiB: about 2 KiB each. What is remembered is as live as what is read: see [caching.md](caching.md). 0: the database is asked each time.",
+      "How much memory may be used to answer from about credentials that were asked about before, in MiB, over all workers: about 2 KiB each. What is remembered is as live as what is read: see [caching.md](caching.md). 0: the database is asked each time.",
     form: "0 to 65536",
     parse: integer(0, 65_536),
-    initial: "192",
+    initial: "256",
   }),
   noticeSeconds: setting({
     variable: "LATCHKEY_NOTICE_SECONDS",
@@ -329,6 +341,11 @@ export function tlsSettings(config: Config) {
     clientCaFile: tlsClientCaFile,
     clientCertificates: set(tlsClientCertificates),
   };
+}
+
+/** @throws Error as every setting's parser. */
+export function workers(text: string): number {
+  return text === "auto" ? availableParallelism() : integer(1, 256)(text);
 }
 
 function text(value: string): string {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { availableParallelism } from "node:os";
 import { test } from "node:test";
 import fc from "fast-check";
 import { type Command, ConfigError, readConfig, SETTINGS, set } from "../src/config.ts";
@@ -269,4 +270,13 @@ test("every setting says what it does and how it is written, under a name that i
     assert.ok(about.length > 10 && form.length > 3, name);
   }
   assert.equal(new Set(variables).size, variables.length);
+});
+
+test("workers are a number, or as many as there are cores", () => {
+  const read = (value: string) => readConfig({ ...GOOD, LATCHKEY_WORKERS: value }, "serve").workers;
+  assert.deepEqual(["1", "256", "auto"].map(read), [1, 256, availableParallelism()]);
+  for (const wrong of ["0", "257", "-1", "1.5", "AUTO", ""]) {
+    assert.equal(faultsOf({ ...GOOD, LATCHKEY_WORKERS: wrong }).length, 1, wrong);
+  }
+  assert.equal(readConfig(GOOD, "serve").workers, 1);
 });

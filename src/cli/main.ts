@@ -10,15 +10,26 @@ const MISUSED = 2;
 /** Commands whose own answer is told by 2. */
 const DECIDES: ReadonlySet<string> = new Set(["authenticate", "explain"]);
 
-/** The command line. Sets the process's exit code; what went wrong is told on standard error. */
+/** The command line. */
 export async function main(argv: readonly string[]): Promise<void> {
+  const [, , name = ""] = argv;
+  await runToEnd(name, async () => {
+    const program = await buildProgram(name);
+    await program.parseAsync(argv);
+  });
+}
+
+/**
+ * Does what this process is there for, and ends it. Sets its exit code; what went wrong is told on standard error.
+ *
+ * @param name of the command.
+ */
+export async function runToEnd(name: string, work: () => Promise<void>): Promise<void> {
   // Told to whoever writes; without somebody who listens it would end the process.
   process.stdout.on("error", () => {});
   process.stderr.on("error", () => {});
-  const [, , name = ""] = argv;
   try {
-    const program = await buildProgram(name);
-    await program.parseAsync(argv);
+    await work();
     // All of it, before the end.
     await write("");
   } catch (error) {

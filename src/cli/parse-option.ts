@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "commander";
+import { WORKERS_FORM, workers } from "../config.ts";
 
 const UNIT_SECONDS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 } as const;
 type Unit = keyof typeof UNIT_SECONDS;
@@ -70,6 +71,14 @@ export function parseCount(text: string): number {
     throw new InvalidArgumentError("Write a whole number, 1 or more.");
   }
   return Number(text);
+}
+
+export function parseWorkers(text: string): number {
+  try {
+    return workers(text);
+  } catch {
+    throw new InvalidArgumentError(`Write ${WORKERS_FORM}.`);
+  }
 }
 
 /** Values that are given again, or separated by commas; where there is a word for none of them, it stands alone. */

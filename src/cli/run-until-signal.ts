@@ -2,14 +2,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { App } from "../app.ts";
 import type { OnePort } from "../server/one-port.ts";
+import { firstSignal } from "./first-signal.ts";
 import { parentEnded } from "./parent-ended.ts";
-
-/** Ctrl-C reaches this process from the terminal and, once more, by npm: within this time it is one wish. */
-const ONE_WISH_MILLIS = 500;
 
 export interface RunOptions {
   readonly host: string;
   readonly port: number;
+  /** Whether other processes listen on it too. */
+  readonly isShared?: boolean;
   /** How long calls in flight may take at the end, in milliseconds. */
   readonly drainMillis: number;
   /** How long to go on serving after saying that the end is near, so that balancers can notice. */
@@ -42,20 +42,4 @@ export async function runUntilSignal(app: App, options: RunOptions, log: Logger)
   if (fault !== undefined) {
     throw fault;
   }
-}
-
-function firstSignal(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  let since: number | undefined;
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.on(name, () => {
-      since ??= performance.now();
-      if (performance.now() - since > ONE_WISH_MILLIS) {
-        process.removeAllListeners(name);
-        process.kill(process.pid, name);
-      }
-      resolve(name);
-    });
-  }
-  return promise;
 }

@@ -1,73 +1,45 @@
 import { Command } from "commander";
-import { buildApp, openCore } from "../app.ts";
 import { readConfig, set, tlsSettings } from "../config.ts";
 import { createLog, standardOutput } from "../server/log.ts";
 import { readTls } from "../server/tls-files.ts";
 import { migrate } from "../storage/migrate.ts";
-import { runUntilSignal } from "./run-until-signal.ts";
+import { parseWorkers } from "./parse-option.ts";
+import { requireFreePort } from "./require-free-port.ts";
+import { serve } from "./serve.ts";
+import { serveByWorkers } from "./serve-by-workers.ts";
 
 export function serveCommand(): Command {
   return new Command("serve")
     .description(
       "run the service in production (needs DATABASE_URL, LATCHKEY_ENCRYPTION_KEY, LATCHKEY_PUBLIC_URL)",
     )
-    .action(serve);
+    .option(
+      "--workers <n>",
+      "how many processes to answer with, on one port, or auto: one for each core (default: LATCHKEY_WORKERS, or 1)",
+      parseWorkers,
+    )
+    .action(run);
 }
 
-async function serve(): Promise<void> {
+async function run(options: { readonly workers?: number }): Promise<void> {
   const config = readConfig(process.env, "serve");
+  const workers = options.workers ?? set(config.workers);
   const log = createLog(set(config.logLevel), standardOutput());
-  const tlsFiles = tlsSettings(config);
-  const tls = tlsFiles && (await readTls(tlsFiles));
-  const connection = set(config.databaseUrl);
-  const migrations = await migrate(connection, "production");
+  // What is wrong with these is told before anything is done, and once.
+  const tls = tlsSettings(config);
+  if (tls !== undefined) {
+    await readTls(tls);
+  }
+  const migrations = await migrate(set(config.databaseUrl), "production");
   if (migrations.length > 0) {
     log.info({ migrations }, "migrated the database");
   }
-  const core = await openCore(
-    {
-      connection,
-      encryptionKey: set(config.encryptionKey),
-      previousEncryptionKey: config.previousEncryptionKey,
-      passwordMinimumLength: set(config.passwordMinimumLength),
-    },
-    log,
-  );
-  try {
-    const publicUrl = set(config.publicUrl);
-    const app = await buildApp(
-      core,
-      {
-        publicUrl,
-        audience: config.audience ?? publicUrl,
-        callers: set(config.callers),
-        memoryBytes: set(config.memoryMegabytes) * 1024 * 1024,
-        apiKeyPrefix: set(config.apiKeyPrefix),
-        apiKeyOldPrefixes: config.apiKeyOldPrefixes ?? [],
-        loginSourceLimit: set(config.loginSourceLimit),
-        signingAlgorithm: set(config.signingAlgorithm),
-        signingKeyDays: set(config.signingKeyDays),
-        corsOrigins: config.corsOrigins ?? [],
-        tls,
-      },
-      log,
-    );
-    await runUntilSignal(
-      app,
-      {
-        host: set(config.host),
-        port: set(config.port),
-        drainMillis: set(config.drainSeconds) * 1000,
-        noticeMillis: set(config.noticeSeconds) * 1000,
-        faults: [],
-        onListening: ({ address, port, renewTls }) => {
-          if (tls !== undefined) process.on("SIGHUP", () => void renewTls());
-          log.info({ address, port, publicUrl, tls: tls !== undefined }, "listening");
-        },
-      },
-      log,
-    );
-  } finally {
-    await core.storage.close();
+  if (workers === 1) {
+    await serve(config, { workers, onListening: () => {} }, log);
+  } else {
+    // Workers share their port with whoever of the same user shares it as well: with no other service, that is.
+    await requireFreePort(set(config.host), set(config.port));
+    const endMillis = (set(config.noticeSeconds) + set(config.drainSeconds)) * 1000;
+    await serveByWorkers({ workers, endMillis, hasTls: tls !== undefined }, log);
   }
 }

@@ -11,6 +11,8 @@ export interface OnePortOptions {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
+  /** Other processes of the same user listen on it too, and each gets a part of the connections. */
+  readonly isShared?: boolean | undefined;
   readonly handler: NodeHandler;
   /** Undefined: the port speaks plaintext. Otherwise it speaks TLS only, and takes up its files' changes. */
   readonly tls?: Tls | undefined;
@@ -84,7 +86,9 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   });
   server.once("listening", http1.start);
   server.once("close", http1.stop);
-  server.listen({ host: options.host, port: options.port });
+  // Elsewhere than on Linux node:cluster shares one socket between them.
+  const reusePort = options.isShared === true && process.platform === "linux";
+  server.listen({ host: options.host, port: options.port, reusePort });
   await once(server, "listening");
   server.on("error", onError);
   tls?.start();

@@ -26,8 +26,12 @@ const CLOSE_MILLIS = 1_000;
 /** SQLSTATE `read_only_sql_transaction`: what a standby says of what it cannot do. */
 const READ_ONLY = "25006";
 const KEEP_ALIVE_MILLIS = 5_000;
+/** Of all the workers that share a machine, as long as each of them has the fewest. */
 const VERIFY_CONNECTIONS = 10;
 const MANAGE_CONNECTIONS = 10;
+/** With fewer a few slow statements would keep a worker from answering. */
+const FEWEST_CONNECTIONS = 3;
+/** Of each: one is for what must not wait until a transaction of the other has ended. */
 const BACKGROUND_CONNECTIONS = 2;
 
 /**
@@ -100,12 +104,16 @@ export type RunStatement = <Row extends QueryResultRow>(
 export interface StorageOptions {
   readonly connection: DatabaseConnection;
   readonly entities: readonly Constructor[];
+  /** How many processes share the connections that a machine may have. By default this is the only one. */
+  readonly workers?: number;
   /** Told of connections that broke while idle. They are replaced; nothing else is to be done. */
   readonly onIdleError: (error: Error) => void;
 }
 
 /** Opens a database whose schema is up to date. Connects only when asked something. */
-export async function openStorage({ connection, entities, onIdleError }: StorageOptions): Promise<Storage> {
+export async function openStorage(options: StorageOptions): Promise<Storage> {
+  const { connection, entities, onIdleError, workers = 1 } = options;
+  const shareOf = (most: number) => Math.max(FEWEST_CONNECTIONS, Math.ceil(most / workers));
   const canceller = new Pool({
     ...connection,
     application_name: "latchkey cancel",
@@ -129,7 +137,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       idle_in_transaction_session_timeout: MANAGE_MILLIS,
     },
     entities: [...entities],
-    pool: { min: 0, max: MANAGE_CONNECTIONS },
+    pool: { min: 0, max: shareOf(MANAGE_CONNECTIONS) },
     // Each call has a unit of work of its own; using the global one is always a mistake.
     allowGlobalContext: false,
     // Whatever comes out of the database is told by throwing, and never logged with its values.
@@ -148,7 +156,7 @@ export async function openStorage({ connection, entities, onIdleError }: Storage
       query_timeout: millis + GRACE_MILLIS,
       idle_in_transaction_session_timeout: millis,
     });
-  const pool = poolOf("verify", VERIFY_CONNECTIONS, VERIFY_MILLIS, { onConnect: refuseStandby });
+  const pool = poolOf("verify", shareOf(VERIFY_CONNECTIONS), VERIFY_MILLIS, { onConnect: refuseStandby });
   const background = poolOf("background", BACKGROUND_CONNECTIONS, BACKGROUND_MILLIS);
   // Without a listener, a connection that breaks would end the process, be it idle or in use.
   for (const each of [pool, background, canceller]) {

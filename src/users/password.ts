@@ -9,8 +9,11 @@ import { createMatchesImported, isImportedHash } from "./imported-password/impor
 /** OWASP Password Storage: argon2id with m=19456 KiB, t=2, p=1. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 const PHC = /^\$argon2id\$v=19\$m=(?<memory>\d+),t=(?<time>\d+),p=(?<lanes>\d+)\$/;
-/** One core stays free for everything else, and half of Node's four threads for what else needs them. */
-const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
+/**
+ * Half of Node's four threads stay free for what else needs them. To give those threads a lower priority made the
+ * event loop wait for them ten times as long.
+ */
+const MOST_THREADS = 2;
 /** About a second's work for one core: who would wait longer is told to come back. */
 const MOST_WAITING = 64;
 
@@ -34,8 +37,20 @@ export interface PasswordHasher {
   isOutdated(stored: string): boolean;
 }
 
-export async function createPasswordHasher(): Promise<PasswordHasher> {
-  const limit = pLimit(MOST_IN_FLIGHT);
+export interface PasswordHasherOptions {
+  /** How many processes share the cores. */
+  readonly workers?: number;
+  /** How many cores there are. */
+  readonly cores?: number;
+}
+
+/**
+ * Hashes as many at once as leave one core free for everything else: by all the workers together, except that each
+ * of them hashes one.
+ */
+export async function createPasswordHasher(options: PasswordHasherOptions = {}): Promise<PasswordHasher> {
+  const { workers = 1, cores = availableParallelism() } = options;
+  const limit = pLimit(Math.min(MOST_THREADS, Math.max(1, Math.floor((cores - 1) / workers))));
   const run = <Result>(work: () => Promise<Result>) => {
     if (limit.pendingCount >= MOST_WAITING) {
       throw new AuthError("PASSWORD_HASHING_BUSY");

@@ -11,10 +11,13 @@ export async function lockTable(t: TestContext, database: DatabaseConnection, ta
   cleanup(t).defer(() => client.end());
   await client.query(`begin; lock table ${table} in access exclusive mode`);
   return {
-    blocks: () =>
+    /** Waits until so many wait for it. */
+    blocks: (count = 1) =>
       until("somebody waits for the table", async () => {
-        const sql = `select from pg_locks where not granted and relation = '${table}'::regclass`;
-        return (await client.query(sql)).rows.length > 0;
+        // Databases that are copies of one another have the same numbers for their tables.
+        const sql = `select from pg_locks where not granted and relation = '${table}'::regclass
+          and database = (select oid from pg_database where datname = current_database())`;
+        return (await client.query(sql)).rows.length >= count;
       }),
     release: () => client.query("rollback"),
   };

@@ -44,7 +44,7 @@ async function openGate(): Promise<void> {
   await settle();
 }
 
-const MOST_IN_FLIGHT = Math.max(1, availableParallelism() - 1);
+const MOST_IN_FLIGHT = Math.min(2, Math.max(1, availableParallelism() - 1));
 const MOST_WAITING = 64;
 
 test("a flood of passwords is bounded: few are hashed at once, some wait, and the rest is told to come back", async () => {
@@ -79,6 +79,28 @@ test("a flood of passwords is bounded: few are hashed at once, some wait, and th
   await Promise.all(calls);
   assert.deepEqual({ served, begun }, { served: MOST_IN_FLIGHT + MOST_WAITING, begun: served });
   await openGate();
+});
+
+test("one core stays free of hashing over all workers, but each of them hashes one", async () => {
+  const table = [
+    { cores: 1, workers: 1, most: 1 },
+    { cores: 2, workers: 1, most: 1 },
+    { cores: 16, workers: 1, most: 2 },
+    { cores: 4, workers: 2, most: 1 },
+    { cores: 8, workers: 2, most: 2 },
+    { cores: 8, workers: 4, most: 1 },
+    { cores: 4, workers: 4, most: 1 },
+    { cores: 2, workers: 8, most: 1 },
+  ];
+  for (const { most, ...options } of table) {
+    const hasher = await createPasswordHasher(options);
+    isOpen = false;
+    const hashes = Array.from({ length: 5 }, () => hasher.hash("p"));
+    await settle();
+    assert.equal(waiting.length, most, JSON.stringify(options));
+    await openGate();
+    await Promise.all(hashes);
+  }
 });
 
 test("after a flood the next password is hashed", async () => {

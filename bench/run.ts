@@ -8,7 +8,12 @@ import { chooseCores } from "./cores.ts";
 import { startDatabase, withClient } from "./fixture/database.ts";
 import { startLatchkey } from "./fixture/latchkey.ts";
 import { populate } from "./fixture/populate.ts";
+import { measureLogins } from "./parts/logins.ts";
+import { measureMemory } from "./parts/memory.ts";
+import { measureRevocationLag } from "./parts/revocation-lag.ts";
+import { measureStatements } from "./parts/statements.ts";
 import { coldNeeded, measureVerification } from "./parts/verification.ts";
+import { measureWorkers } from "./parts/workers.ts";
 import { type Figure, figuresTable, formatTable } from "./report.ts";
 
 // `npm run bench`: what a verification costs, and what disturbs it. It starts everything itself. docs/performance.md
@@ -17,9 +22,16 @@ import { type Figure, figuresTable, formatTable } from "./report.ts";
 const RESULTS = fileURLToPath(new URL("results", import.meta.url));
 const DATABASE = "latchkey_bench";
 const HOT = 10_000;
+const REVOCABLE = 1_000;
 
+/** In this order: the last one makes the database larger. */
 const PARTS: Readonly<Record<string, Part>> = {
   verification: measureVerification,
+  logins: measureLogins,
+  workers: measureWorkers,
+  statements: measureStatements,
+  revocations: measureRevocationLag,
+  memory: measureMemory,
 };
 
 const USAGE = `npm run bench -- [--quick] [--only <part>] [--profile <row>]
@@ -60,7 +72,7 @@ async function main(): Promise<void> {
     client.query(`create database ${DATABASE}`),
   );
   say("PostgreSQL runs");
-  const sizes = { hot: HOT, cold: coldNeeded(values.quick) };
+  const sizes = { hot: HOT, cold: coldNeeded(values.quick), revocable: REVOCABLE };
   const population = await populate(database.connectionTo(DATABASE), sizes, say);
   const bench: Bench = {
     database,

@@ -14,8 +14,10 @@ export interface Bench {
   readonly cores: Cores;
   /** Short rounds, for work on the measurements themselves. */
   readonly isQuick: boolean;
-  /** The row whose server writes a CPU profile, and where to. */
-  readonly profile: { readonly row: string; readonly folder: string } | undefined;
+  /** Of verification, the only rows that are to be measured. */
+  readonly rows: readonly string[] | undefined;
+  /** Where their servers write a CPU profile. */
+  readonly profileFolder: string | undefined;
   readonly startLatchkey: (
     name: string,
     options?: Partial<Pick<LatchkeyOptions, "databaseUrl" | "through" | "nodeOptions" | "args">>,

@@ -12,7 +12,7 @@ import { measureLogins } from "./parts/logins.ts";
 import { measureMemory } from "./parts/memory.ts";
 import { measureRevocationLag } from "./parts/revocation-lag.ts";
 import { measureStatements } from "./parts/statements.ts";
-import { coldNeeded, measureVerification } from "./parts/verification.ts";
+import { coldNeeded, measureVerification, ROW_NAMES } from "./parts/verification.ts";
 import { measureWorkers } from "./parts/workers.ts";
 import { type Figure, figuresTable, formatTable } from "./report.ts";
 
@@ -34,11 +34,12 @@ const PARTS: Readonly<Record<string, Part>> = {
   memory: measureMemory,
 };
 
-const USAGE = `npm run bench -- [--quick] [--only <part>] [--profile <row>]
+const USAGE = `npm run bench -- [--quick] [--only <part>] [--row <row>] [--profile <row>]
 
   --quick           short rounds, for work on the measurements: the figures are rough
   --only <part>     one of ${Object.keys(PARTS).join(", ")}; may be repeated
-  --profile <row>   that row of the part "verification" alone, whose server writes a CPU profile to bench/results
+  --row <row>       one of ${ROW_NAMES.join(", ")}; may be repeated
+  --profile <row>   that row alone, whose server writes a CPU profile to bench/results
 `;
 
 async function main(): Promise<void> {
@@ -46,12 +47,17 @@ async function main(): Promise<void> {
     options: {
       quick: { type: "boolean", default: false },
       only: { type: "string", multiple: true },
+      row: { type: "string", multiple: true },
       profile: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  const chosen = values.profile === undefined ? (values.only ?? Object.keys(PARTS)) : ["verification"];
-  const unknown = chosen.filter((name) => !Object.hasOwn(PARTS, name));
+  const chosenRows = values.profile === undefined ? values.row : [values.profile];
+  const chosen = chosenRows === undefined ? (values.only ?? Object.keys(PARTS)) : ["verification"];
+  const unknown = [
+    ...chosen.filter((name) => !Object.hasOwn(PARTS, name)),
+    ...(chosenRows ?? []).filter((row) => !ROW_NAMES.includes(row)),
+  ];
   if (values.help || unknown.length > 0) {
     process.stderr.write(USAGE);
     process.exitCode = values.help ? 0 : 1;
@@ -80,7 +86,8 @@ async function main(): Promise<void> {
     population,
     cores,
     isQuick: values.quick,
-    profile: values.profile === undefined ? undefined : { row: values.profile, folder: RESULTS },
+    rows: chosenRows,
+    profileFolder: values.profile === undefined ? undefined : RESULTS,
     startLatchkey: (name, options = {}) =>
       startLatchkey({
         population,

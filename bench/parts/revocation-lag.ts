@@ -1,3 +1,4 @@
+import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@connectrpc/connect";
@@ -25,7 +26,7 @@ const LONGEST_MILLIS = 20_000;
 export async function measureRevocationLag(bench: Bench): Promise<Findings> {
   const { database, databaseName, cores, isQuick } = bench;
   const [notified, polled] = isQuick ? [50, 10] : [500, 100];
-  const proxy = await startDatabaseProxy(join(database.folder, "revocation-proxy"), database.host);
+  const proxy = await startDatabaseProxy(await mkdtemp(join(database.folder, "revocations-")), database.host);
   await using started = new AsyncDisposableStack();
   started.defer(() => proxy.stop());
   // Both need little, and the load as well: they share the cores.

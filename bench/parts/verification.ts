@@ -35,7 +35,7 @@ import { type Baseline, collectAnswers, startBaseline } from "./baselines.ts";
 type Target = Baseline | "latchkey";
 
 interface Row {
-  /** For `--profile`. */
+  /** For the command line. */
   readonly id: string;
   readonly title: string;
   readonly target: Target;
@@ -121,6 +121,8 @@ function latchkey(
   return { id, title: `Latchkey: ${title}`, target: "latchkey", protocol, spread, ...more };
 }
 
+export const ROW_NAMES: readonly string[] = ROWS.map(({ id }) => id);
+
 interface Measured {
   readonly throughputs: Throughput[];
   /** Milliseconds, of each round. */
@@ -165,11 +167,7 @@ export function coldNeeded(isQuick: boolean): number {
 
 export async function measureVerification(bench: Bench): Promise<Findings> {
   const plan = bench.isQuick ? QUICK : FULL;
-  const { profile } = bench;
-  const rows = profile === undefined ? ROWS : ROWS.filter(({ id }) => id === profile.row);
-  if (profile !== undefined && rows.length === 0) {
-    throw new Error(`--profile takes one of: ${ROWS.map(({ id }) => id).join(", ")}`);
-  }
+  const rows = bench.rows === undefined ? ROWS : ROWS.filter(({ id }) => bench.rows?.includes(id));
   await using servers = await startServers(bench, new Set(rows.map(({ target }) => target)));
   const stations = new Map(rows.map((row) => [row, station(bench, row, servers.of(row.target))]));
   const results = new Map<Row, Measured>(
@@ -206,10 +204,10 @@ export async function measureVerification(bench: Bench): Promise<Findings> {
 }
 
 async function startServers(bench: Bench, targets: ReadonlySet<Target>) {
-  const { profile } = bench;
-  const nodeOptions = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile.folder}`];
-  if (profile !== undefined) {
-    mkdirSync(profile.folder, { recursive: true });
+  const { profileFolder } = bench;
+  const nodeOptions = profileFolder === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileFolder}`];
+  if (profileFolder !== undefined) {
+    mkdirSync(profileFolder, { recursive: true });
   }
   await using started = new AsyncDisposableStack();
   const servers = new Map<Target, Server>();

@@ -27,7 +27,7 @@ const LARGEST_FRAME = 16_384;
 const GRPC_PREFIX = 5;
 const NOTHING = Buffer.alloc(0);
 
-/** The DATA frame of a gRPC request, without its stream. The message is not longer than a frame. */
+/** The DATA frames of a gRPC request, without their stream. */
 export function grpcBody(message: Uint8Array): Buffer {
   const body = Buffer.alloc(GRPC_PREFIX + message.length);
   body.writeUInt32BE(message.length, 1);
@@ -61,6 +61,16 @@ interface InFlight {
   readonly answered: (answer: Answer) => void;
   status: string;
   message: Buffer;
+}
+
+/** A request of which not all frames are sent. */
+interface Waiting {
+  readonly request: Buffer;
+  readonly answered: (answer: Answer) => void;
+  /** Of its stream, once it has one. */
+  id: number;
+  /** How many of its bytes are sent. */
+  sent: number;
 }
 
 export async function openGrpc(options: {
@@ -99,7 +109,7 @@ class Http2Connection implements Connection {
   #window = DEFAULT_WINDOW;
   #streamWindow = DEFAULT_WINDOW;
   #received = 0;
-  readonly #waiting: { readonly request: Buffer; readonly answered: (answer: Answer) => void }[] = [];
+  readonly #waiting: Waiting[] = [];
   #out: Buffer[] = [];
   #isFlushDue = false;
   #rest: Buffer = NOTHING;
@@ -135,28 +145,14 @@ class Http2Connection implements Connection {
   }
 
   send(request: Buffer, answered: (answer: Answer) => void): void {
-    // A body of several frames would need a window of its own for each stream; these are all shorter.
+    // A longer body would need a window of its own for each stream; these are all shorter.
     if (request.length > this.#streamWindow) {
       throw new Error("a request is larger than what a stream takes at once");
     }
-    if (request.length > this.#window || this.#waiting.length > 0) {
-      this.#waiting.push({ request, answered });
-      return;
+    this.#waiting.push({ request, answered, id: 0, sent: 0 });
+    if (this.#waiting.length === 1) {
+      this.#sendWaiting();
     }
-    const id = this.#streamId;
-    this.#streamId += 2;
-    this.#inFlight.set(id, { answered, status: "", message: NOTHING });
-    const headers = this.#headers;
-    this.#headers = this.#next;
-    const bytes = Buffer.allocUnsafe(headers.length + request.length);
-    headers.copy(bytes);
-    bytes.writeUInt32BE(id, 5);
-    request.copy(bytes, headers.length);
-    for (let at = headers.length; at < bytes.length; at += FRAME_HEADER + bytes.readUIntBE(at, 3)) {
-      bytes.writeUInt32BE(id, at + 5);
-      this.#window -= bytes.readUIntBE(at, 3);
-    }
-    this.#write(bytes);
   }
 
   async close(): Promise<void> {
@@ -279,9 +275,44 @@ class Http2Connection implements Connection {
     }
   }
 
+  /** Sends as many of the waiting frames as the server's window has room for. */
   #sendWaiting(): void {
-    for (const { request, answered } of this.#waiting.splice(0)) {
-      this.send(request, answered);
+    for (let call = this.#waiting[0]; call !== undefined; call = this.#waiting[0]) {
+      const { request } = call;
+      const from = call.sent;
+      while (call.sent < request.length) {
+        const length = request.readUIntBE(call.sent, 3);
+        if (length > this.#window) {
+          break;
+        }
+        this.#window -= length;
+        call.sent += FRAME_HEADER + length;
+      }
+      if (call.sent > from) {
+        this.#sendPart(call, from);
+      }
+      if (call.sent < request.length) {
+        return;
+      }
+      this.#waiting.shift();
     }
+  }
+
+  #sendPart(call: Waiting, from: number): void {
+    const isFirst = from === 0;
+    const headers = isFirst ? this.#headers : NOTHING;
+    const bytes = Buffer.allocUnsafe(headers.length + call.sent - from);
+    headers.copy(bytes);
+    call.request.copy(bytes, headers.length, from, call.sent);
+    if (isFirst) {
+      this.#headers = this.#next;
+      call.id = this.#streamId;
+      this.#streamId += 2;
+      this.#inFlight.set(call.id, { answered: call.answered, status: "", message: NOTHING });
+    }
+    for (let at = 0; at < bytes.length; at += FRAME_HEADER + bytes.readUIntBE(at, 3)) {
+      bytes.writeUInt32BE(call.id, at + 5);
+    }
+    this.#write(bytes);
   }
 }

@@ -55,6 +55,7 @@ const RATE = 2000;
 /** Each is asked once: there have to be enough of them. */
 const COLD_RATE = 500;
 const BATCH = 100;
+const BATCHES: Spread = { connections: 4, streams: 2 };
 
 const apiKeys = ({ population }: Bench) => population.apiKeys.map(aboutApiKey);
 const baseline = (id: string, title: string, target: Baseline, protocol: Protocol, spread: Spread): Row => ({
@@ -104,7 +105,7 @@ const ROWS: readonly Row[] = [
   latchkey("garbage", "gRPC, garbage key", "grpc", MULTIPLEXED, {
     hot: () => Array.from({ length: 10_000 }, aboutGarbage),
   }),
-  latchkey("batch", `gRPC, BatchAuthenticate of ${BATCH}, cached API keys`, "grpc", MULTIPLEXED, {
+  latchkey("batch", `gRPC, BatchAuthenticate of ${BATCH}, cached API keys`, "grpc", BATCHES, {
     hot: apiKeys,
     batch: BATCH,
     rate: RATE / BATCH,

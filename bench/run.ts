@@ -111,7 +111,9 @@ async function main(): Promise<void> {
     all[name] = findings;
     keep(all, cores.about, values.quick);
   }
-  process.stdout.write(formatTable(figuresTable(figures)));
+  if (figures.length > 0) {
+    process.stdout.write(formatTable(figuresTable(figures)));
+  }
   process.stdout.write(`\n${machine()}; ${cores.about}.${values.quick ? " Short rounds: rough." : ""}\n`);
 }
 

@@ -53,7 +53,7 @@ export function tenths(value: number): string {
 }
 
 export function hundredths(value: number): string {
-  return Number.isNaN(value) ? "" : value.toFixed(2);
+  return Number.isNaN(value) ? "" : Number.isFinite(value) ? value.toFixed(2) : "∞";
 }
 
 export function megabytes(bytes: number): string {

@@ -103,7 +103,15 @@ async function main(): Promise<void> {
   const all: Record<string, Findings> = {};
   for (const name of chosen) {
     say(`part: ${name}`);
-    const findings = await (PARTS[name] as Part)(bench);
+    let findings: Findings;
+    try {
+      findings = await (PARTS[name] as Part)(bench);
+    } catch (error) {
+      // What the other parts find is worth having all the same.
+      say(`part ${name} failed: ${error instanceof Error ? error.stack : error}`);
+      process.exitCode = 1;
+      continue;
+    }
     for (const table of findings.tables) {
       process.stdout.write(formatTable(table));
     }

@@ -4,7 +4,7 @@ import type { Server } from "../fixture/server.ts";
 import { closedLoop, type Meters, type Throughput } from "../load/closed-loop.ts";
 import type { Prepared, Traffic } from "../load/fleet.ts";
 import { prepare } from "../load/fleet.ts";
-import { openLoop } from "../load/open-loop.ts";
+import { type Latencies, openLoop } from "../load/open-loop.ts";
 import {
   aboutApiKey,
   aboutGarbage,
@@ -126,8 +126,7 @@ export const ROW_NAMES: readonly string[] = ROWS.map(({ id }) => id);
 
 interface Measured {
   readonly throughputs: Throughput[];
-  /** Milliseconds, of each round. */
-  readonly latencies: number[][];
+  readonly latencies: Latencies[];
   readonly residentBytes: number[];
   failure?: string;
 }
@@ -243,7 +242,7 @@ interface Station {
   readonly server: Server;
   /** @param millis how long, of what is asked over and over. @param calls how many, of what is asked once. */
   closed(millis: number, calls: number): Promise<Throughput>;
-  open(millis: number): Promise<number[]>;
+  open(millis: number): Promise<Latencies>;
 }
 
 /** The row's server, and what it is asked. */
@@ -338,7 +337,7 @@ function findingsOf(rows: readonly Row[], results: ReadonlyMap<Row, Measured>): 
       ];
     }),
     notes: [
-      `Of a batch everything is by decision. p50 and p99 are at ${RATE} requests a second, of cold and unknown credentials at ${COLD_RATE}. "load" is what the load took of its core.`,
+      `Of a batch everything is by decision. p50 and p99 are at ${RATE} requests a second, of cold and unknown credentials at ${COLD_RATE}. ∞: it does not keep up with that. "load" is what the load took of its core.`,
     ],
   };
   const both = (id: string) => cpu(id) + of(id, "postgresCpu");
@@ -408,12 +407,15 @@ function summaryOf(
   const each = (value: (round: Throughput) => number) => median(throughputs.map(value));
   const micros = (whose: string) =>
     each(({ cpuMicros, answers }) => (cpuMicros[whose] ?? 0) / answers / batch);
+  const keptUp = latencies.every((round) => round.keptUp);
+  const at = (share: number) =>
+    keptUp ? median(latencies.map(({ millis }) => quantile(millis, share))) : Number.POSITIVE_INFINITY;
   return {
     perSecond: each(({ answers, seconds }) => (answers * batch) / seconds),
     cpu: failure === undefined ? micros("server") : Number.NaN,
     postgresCpu: micros("postgres"),
-    p50: median(latencies.map((round) => quantile(round, 0.5))),
-    p99: median(latencies.map((round) => quantile(round, 0.99))),
+    p50: at(0.5),
+    p99: at(0.99),
     resident: median(residentBytes),
     loadShare: each(({ loadShare }) => loadShare),
     failure,

@@ -20,8 +20,9 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
 import { watchHealth } from "./server/health-watch.ts";
+import { createLeanCalls } from "./server/lean/lean-calls.ts";
 import { listenOnePort, type OnePort } from "./server/one-port.ts";
-import { createHandler, SERVICES } from "./server/routes.ts";
+import { createHandler, MOST_MESSAGE_BYTES, type RouteParts, SERVICES } from "./server/routes.ts";
 import type { Tls } from "./server/tls-files.ts";
 import type { DatabaseConnection } from "./storage/database-connection.ts";
 import { openStorage, type Storage } from "./storage/open-storage.ts";
@@ -67,6 +68,8 @@ export interface AppSettings {
   readonly signingKeyDays: number;
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
+  /** Whether `Authenticate` is served by the lean transport where that can. */
+  readonly leanTransport: boolean;
   /** Undefined: the port speaks plaintext. */
   readonly tls?: Tls | undefined;
   /** How long the audit record takes. Undefined: as long as it is meant to. */
@@ -156,9 +159,10 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       () => false,
     );
 
-  const handler = createHandler({
+  const routeParts: RouteParts = {
     authenticate: createAuthenticate({ schemes, usageMeter, rateLimiter }),
     explain: createExplain(schemes),
+    revision: () => "",
     organizationExists: (id, orDeleted) => organizationExists(storage, id, orDeleted),
     callers,
     storage,
@@ -189,7 +193,11 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     corsOrigins: new Set(settings.corsOrigins),
     shutdownSignal: streams.signal,
     log,
-  });
+  };
+  const handler = createHandler(routeParts);
+  const leanCalls = settings.leanTransport
+    ? createLeanCalls({ ...routeParts, mostMessageBytes: MOST_MESSAGE_BYTES })
+    : undefined;
 
   return {
     async listen(address) {
@@ -199,6 +207,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       const port = await listenOnePort({
         ...address,
         handler,
+        leanCalls,
         tls: settings.tls,
         onError: (error) => log.error({ err: error }, "the port failed"),
         onTlsRenewed: ({ certificate: { fingerprint256, validTo } }) =>

@@ -11,9 +11,10 @@ import { DecisionTrace, type HeldSecret, type Step, type Trace } from "./trace.t
  * The one question: is there exactly one good credential in these headers, and is it good for this?
  *
  * Rejects with an AuthError and nothing else: a refusal with its reason, or UNAVAILABLE where Latchkey
- * itself failed. What is not a decision is neither a refusal nor an allowance.
+ * itself failed. What is not a decision is neither a refusal nor an allowance. What it knows already it may answer,
+ * or refuse, at once.
  */
-export type Authenticate = (question: Question) => Promise<Decision>;
+export type Authenticate = (question: Question) => Decision | Promise<Decision>;
 
 /** As Authenticate, with each step. It neither counts as a use of the key nor uses up its rate limit. */
 export type Explain = (question: Question) => Promise<Explanation>;
@@ -40,7 +41,7 @@ export interface DecisionParts {
   readonly rateLimiter: RateLimiter;
 }
 
-export function createAuthenticate({ schemes, usageMeter, rateLimiter }: DecisionParts): Authenticate {
+export function createAuthenticate({ schemes, usageMeter, rateLimiter }: DecisionParts) {
   const decideWithinLimit = async (question: Question, trace: Trace): Promise<Decision> => {
     const decision = await decide(schemes, question, trace);
     if (decision.rateLimit !== undefined) {
@@ -50,7 +51,7 @@ export function createAuthenticate({ schemes, usageMeter, rateLimiter }: Decisio
     return decision;
   };
 
-  return async (question) => {
+  return async (question: Question): Promise<Decision> => {
     const trace = new DecisionTrace(false);
     const count = (isAllowed: boolean) => {
       if (trace.secret !== undefined) {

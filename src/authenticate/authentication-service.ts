@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { AuthError } from "../errors.ts";
@@ -26,21 +26,26 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
   readonly #explain: Explain;
   readonly #actorOf: (context: HandlerContext) => Actor;
   readonly #callerOf: (context: HandlerContext) => Actor | undefined;
+  readonly #revision: () => string;
 
   constructor(parts: {
     readonly authenticate: Authenticate;
     readonly explain: Explain;
     readonly actorOf: (context: HandlerContext) => Actor;
     readonly callerOf: (context: HandlerContext) => Actor | undefined;
+    /** Up to where changes are taken into account. */
+    readonly revision: () => string;
   }) {
     this.#authenticate = parts.authenticate;
     this.#explain = parts.explain;
     this.#actorOf = parts.actorOf;
     this.#callerOf = parts.callerOf;
+    this.#revision = parts.revision;
   }
 
   async authenticate(request: AuthenticateRequest, context: HandlerContext): Promise<AuthenticateResponse> {
-    return answerMessage(await this.#authenticate(questionOf(request, this.#callerOf(context))));
+    const decision = await this.#authenticate(questionOf(request, this.#callerOf(context)));
+    return answerMessage(decision, this.#revision());
   }
 
   async explain({ request }: ExplainRequest, context: HandlerContext): Promise<ExplainResponse> {
@@ -53,7 +58,7 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
       allowed: !isRefusal,
       ...(isRefusal
         ? { reason: outcome.reason, message: outcome.message, metadata: { ...outcome.metadata } }
-        : { response: answerMessage(outcome) }),
+        : { response: answerMessage(outcome, this.#revision()) }),
       steps: steps.map(({ name, detail }, at) => ({
         name,
         detail,
@@ -67,16 +72,31 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
   }
 }
 
-function questionOf(request: AuthenticateRequest, caller: Actor | undefined): Question {
+/** What a request asks on behalf of whoever calls. */
+export function questionOf(
+  request: Omit<Question, "callerOrganizationId">,
+  caller: Actor | undefined,
+): Question {
   return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
 }
 
-function answerMessage(decision: Decision): AuthenticateResponse {
-  const { stripHeaders } = decision;
-  return create(AuthenticateResponseSchema, {
-    ...decisionMessage(decision),
-    stripHeaders: [...stripHeaders],
-  });
+function answerMessage(decision: Decision, revision: string): AuthenticateResponse {
+  return create(AuthenticateResponseSchema, { ...answerHead(decision), revision, ...answerTail(decision) });
+}
+
+type AnswerFields = Omit<Exclude<MessageInitShape<typeof AuthenticateResponseSchema>, AuthenticateResponse>, "$typeName">;
+
+/** The fields of an answer that come before the `revision`: like those after it, they are as lasting as the decision. */
+export function answerHead(decision: Decision): AnswerFields {
+  return { ...decisionMessage(decision), stripHeaders: [...decision.stripHeaders] };
+}
+
+/** The fields that come after it. */
+export function answerTail({ cacheTags = [], cacheExpireTime }: Decision): AnswerFields {
+  return {
+    cacheTags: [...cacheTags],
+    ...(cacheExpireTime && { cacheExpireTime: timestampFromDate(cacheExpireTime) }),
+  };
 }
 
 function decisionMessage(decision: Decision) {

@@ -77,6 +77,10 @@ export function isThemselves({ principal, parentKey }: Pick<Identity, "principal
 /** The answer: the credential is good for what was asked. Whatever is not a decision is thrown. */
 export interface Decision extends Identity {
   readonly stripHeaders: readonly string[];
+  /** What it depends on. None: it is not to be kept. */
+  readonly cacheTags?: readonly string[];
+  /** When it ends to hold of its own accord. */
+  readonly cacheExpireTime?: Date | undefined;
 }
 
 /** What is asked about a request, besides its headers. */

@@ -47,6 +47,7 @@ async function serve(): Promise<void> {
         signingAlgorithm: set(config.signingAlgorithm),
         signingKeyDays: set(config.signingKeyDays),
         corsOrigins: config.corsOrigins ?? [],
+        leanTransport: set(config.leanTransport) === "on",
         tls,
       },
       log,

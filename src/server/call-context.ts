@@ -28,14 +28,20 @@ export const actorKey: ContextKey<Actor | undefined> = createContextKey<Actor | 
 
 /** What the handlers and interceptors of one call are told about it. */
 export function contextValuesOf(request: IncomingMessage | Http2ServerRequest) {
-  const headers: HeaderField[] = [];
-  for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) {
-    headers.push({ name: request.rawHeaders[at] ?? "", value: request.rawHeaders[at + 1] ?? "" });
-  }
+  const headers = headerFieldsOf(request.rawHeaders);
   return createContextValues()
     .set(rawHeadersKey, headers)
     .set(requestIdKey, requestIdOf(headers))
     .set(peerAddressKey, request.socket.remoteAddress ?? "");
+}
+
+/** @param rawHeaders names and values by turns, as Node has them. */
+export function headerFieldsOf(rawHeaders: readonly string[]): HeaderField[] {
+  const headers: HeaderField[] = [];
+  for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
+    headers.push({ name: rawHeaders[at] ?? "", value: rawHeaders[at + 1] ?? "" });
+  }
+  return headers;
 }
 
 /** Who calls, where the method's rule lets somebody in only once that is known. */

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { AuthError, type NamedOrganization, type Reason } from "../errors.ts";
+import { AuthError, FAULTS, type NamedOrganization, type Reason } from "../errors.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrganizationChoicesSchema } from "../gen/latchkey/v1/token_pb.ts";
 import { isStorageFault } from "../storage/storage-error.ts";
@@ -25,9 +25,6 @@ const CODES = {
   internal: Code.Internal,
 } as const satisfies Record<AuthError["code"], Code>;
 
-/** What is ours to mend: its cause goes to the log. */
-const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
-
 /** The one place where what was thrown becomes what a caller sees. */
 export function createErrorInterceptor(): Interceptor {
   return (next) => async (request) => {
@@ -35,19 +32,19 @@ export function createErrorInterceptor(): Interceptor {
       return await next(request);
     } catch (thrown) {
       const error = translate(thrown);
-      if (!(error instanceof AuthError)) {
-        throw error;
-      }
-      if (FAULTS.has(error.reason)) {
-        request.contextValues.set(faultKey, error.cause ?? error);
-      }
-      throw toConnectError(error);
+      request.contextValues.set(faultKey, faultOf(error));
+      throw error instanceof AuthError ? toConnectError(error) : error;
     }
   };
 }
 
+/** What went wrong on our side, for the log. Undefined: nothing did. */
+export function faultOf(error: AuthError | ConnectError): unknown {
+  return error instanceof AuthError && FAULTS.has(error.reason) ? (error.cause ?? error) : undefined;
+}
+
 /** @returns an AuthError, or what Connect itself has to say. */
-function translate(thrown: unknown): AuthError | ConnectError {
+export function translate(thrown: unknown): AuthError | ConnectError {
   if (thrown instanceof AuthError) {
     return thrown;
   }
@@ -57,7 +54,8 @@ function translate(thrown: unknown): AuthError | ConnectError {
   return new AuthError(isStorageFault(thrown) ? "UNAVAILABLE" : "INTERNAL", { cause: thrown });
 }
 
-function toConnectError(error: AuthError): ConnectError {
+/** What the caller is told. */
+export function toConnectError(error: AuthError): ConnectError {
   const translated = new ConnectError(error.message, CODES[error.code]);
   translated.details.push(errorInfo(error.reason, error.metadata));
   if (error.organizations.length > 0) {

@@ -1,6 +1,10 @@
-import { createServer as createHttp1Server, type ServerResponse } from "node:http";
+import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { NodeHandler } from "./node-handler.ts";
+import { Readable } from "node:stream";
+import { readBody } from "./lean/lean-body.ts";
+import type { LeanAnswer } from "./lean/lean-answer.ts";
+import type { LeanCall } from "./lean/lean-calls.ts";
+import type { Served } from "./node-handler.ts";
 import type { Activity, Began, OnePortLimits } from "./port-limits.ts";
 
 interface Http1Connection {
@@ -14,7 +18,7 @@ interface Http1Connection {
 }
 
 /** Serves the connections of a port that speak HTTP/1.1. */
-export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Began) {
+export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePortLimits, began: Began) {
   const connections = new Map<Socket, Http1Connection>();
   let draining = false;
 
@@ -50,8 +54,56 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Be
       connection.bytesAtRest = socket.bytesRead;
       if (draining && connection.calls.size === 0) endConnection(socket, connection);
     });
-    void handler(request, response);
+    const { method, url: path, rawHeaders } = request;
+    const peerAddress = socket.remoteAddress ?? "";
+    const isCurrent = request.httpVersionMinor === 1;
+    const call = isCurrent ? leanCalls({ isHttp2: false, method, path, rawHeaders, peerAddress }) : undefined;
+    if (call === undefined) void handler(request, response);
+    else serveLean(request, response, call);
   });
+
+  function serveLean(request: IncomingMessage, response: ServerResponse, call: LeanCall): void {
+    let isOver = false;
+    // To write after the end is an 'error' event, which would end the process if nobody listened.
+    response.on("error", () => {});
+    response.on("close", () => {
+      if (!isOver) call.giveUp();
+    });
+    const write = (answer: LeanAnswer) => {
+      isOver = true;
+      answerRequest(response, answer);
+    };
+    const fail = (error: unknown) => {
+      isOver = true;
+      response.destroy();
+      onError(error);
+    };
+    const settle = (answer: LeanAnswer | Promise<LeanAnswer>) => {
+      if (answer instanceof Promise) answer.then(write).catch(fail);
+      else write(answer);
+    };
+    const release = readBody(request, call.mostBytes, {
+      whole(body) {
+        try {
+          const answer = call.answer(body);
+          if (answer !== undefined) return settle(answer);
+          isOver = true;
+          void handler(request, response, Readable.from([body]));
+        } catch (error) {
+          fail(error);
+        }
+      },
+      tooLong(body) {
+        isOver = true;
+        call.letGo();
+        void handler(request, response, body);
+      },
+    });
+    call.untilDeadline((late) => {
+      release();
+      settle(late);
+    });
+  }
 
   // Also tells the end of keepAliveMs. A handler that takes its time is not the client's fault.
   server.setTimeout(limits.stallMs, (socket: Socket) => {
@@ -105,6 +157,12 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Be
       }
     },
   };
+}
+
+function answerRequest(response: ServerResponse, { status, headers, body }: LeanAnswer): void {
+  response.writeHead(status, headers);
+  // A text goes out in one piece with the head. Each character of this one is a byte.
+  response.end(body?.toString("latin1"), "latin1");
 }
 
 const http1Faults: Readonly<Record<string, string>> = {

@@ -10,14 +10,24 @@ const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-
  * its `traceparent` belongs to, else a new id. Anything else could forge a line of the log.
  */
 export function requestIdOf(headers: readonly HeaderField[]): string {
-  const only = (name: string) => {
-    const found = headers.filter((header) => header.name.toLowerCase() === name);
-    return found.length === 1 ? found[0]?.value : undefined;
-  };
-  const own = only("x-request-id");
+  const own = only(headers, "x-request-id");
   if (own !== undefined && VALID.test(own)) {
     return own;
   }
-  const [, traceId] = TRACEPARENT.exec(only("traceparent") ?? "") ?? [];
+  const [, traceId] = TRACEPARENT.exec(only(headers, "traceparent") ?? "") ?? [];
   return traceId ?? randomUUID();
+}
+
+/** The value of a field that comes once. */
+function only(headers: readonly HeaderField[], wanted: string): string | undefined {
+  let found: string | undefined;
+  for (const { name, value } of headers) {
+    if (name.length === wanted.length && name.toLowerCase() === wanted) {
+      if (found !== undefined) {
+        return undefined;
+      }
+      found = value;
+    }
+  }
+  return found;
 }

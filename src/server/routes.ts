@@ -51,7 +51,7 @@ import type { NodeHandler } from "./node-handler.ts";
 import { wireAdapter } from "./wire-adapter.ts";
 
 /** One message, as it is sent and as it is decompressed; but see large-messages.ts. */
-const MOST_MESSAGE_BYTES = 64 * 1024;
+export const MOST_MESSAGE_BYTES = 64 * 1024;
 
 /** Latchkey's own services. */
 export const SERVICES = [
@@ -71,6 +71,8 @@ export interface RouteParts
     Omit<TokenServiceParts, "actorOf" | "browserSessions" | "peerAddressOf" | "rawHeadersOf"> {
   readonly passwordPolicy: PasswordPolicy;
   readonly explain: Explain;
+  /** Up to where changes are taken into account. Empty: it is not known. */
+  readonly revision: () => string;
   readonly once: Once;
   readonly pager: Pager;
   readonly seal: Seal;

@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 const running = new AsyncLocalStorage<AbortSignal>();
 
 /** Does work that ends early when the signal aborts: its statements are cancelled in the database. */
-export function runCancellable<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
+export function runCancellable<Result>(signal: AbortSignal, work: () => Result): Result {
   return running.run(signal, work);
 }
 

@@ -1,0 +1,256 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import type { RefusalRecorder } from "../../audit/refusal-recorder.ts";
+import type { Actor } from "../../authenticate/actor.ts";
+import { questionOf } from "../../authenticate/authentication-service.ts";
+import type { PermissionRule } from "../../authenticate/authorize.ts";
+import type { Decision } from "../../authenticate/decision.ts";
+import { runFrom } from "../../changes/call-origin.ts";
+import type { HeaderField } from "../../credentials/credential-headers.ts";
+import { AuthError } from "../../errors.ts";
+import { AuthenticationService } from "../../gen/latchkey/v1/authentication_pb.ts";
+import { runCancellable } from "../../storage/cancellation.ts";
+import { type AccessParts, admitCaller } from "../access-interceptor.ts";
+import { accessRuleOf } from "../access-rules.ts";
+import { noteRefusal } from "../audit-interceptor.ts";
+import { headerFieldsOf } from "../call-context.ts";
+import { logCall } from "../call-log-interceptor.ts";
+import { faultOf, translate } from "../error-interceptor.ts";
+import { requestIdOf } from "../request-id.ts";
+import { answerBytes, ENVELOPE_BYTES } from "./answer-bytes.ts";
+import type { AskedQuestion } from "./asked-question.ts";
+import { type CallHead, readCallHead } from "./call-head.ts";
+import { errorBytes } from "./error-bytes.ts";
+import { answerWith, type LeanAnswer, refuseWith } from "./lean-answer.ts";
+import { readQuestion } from "./question-binary.ts";
+import { readQuestionJson } from "./question-json.ts";
+
+export interface LeanParts extends Pick<AccessParts, "authenticate" | "callers"> {
+  /** Up to where changes are taken into account. */
+  readonly revision: () => string;
+  readonly refusals: Pick<RefusalRecorder, "note">;
+  /** The origins whose pages may call from a browser. */
+  readonly corsOrigins: ReadonlySet<string>;
+  /** Of one message, in bytes. */
+  readonly mostMessageBytes: number;
+  readonly log: Logger;
+}
+
+/** The head of a request, as a door has it. */
+export interface RequestHead {
+  readonly isHttp2: boolean;
+  readonly method: string | undefined;
+  readonly path: string | undefined;
+  /** Names and values by turns, as they came. */
+  readonly rawHeaders: readonly string[];
+  /** Of the socket's other end. Empty: unknown. */
+  readonly peerAddress: string;
+}
+
+/**
+ * Begins a call.
+ *
+ * @returns undefined where it is none that is served here.
+ */
+export type LeanCalls = (head: RequestHead) => LeanCall | undefined;
+
+const METHOD = AuthenticationService.method.authenticate;
+const SERVICE_NAME = METHOD.parent.typeName;
+const METHOD_NAME = `${SERVICE_NAME}/${METHOD.name}`;
+const PATH = `/${METHOD_NAME}`;
+
+/**
+ * Serves `Authenticate`, which is asked for each request of a deployment, without what serves all methods alike. It
+ * answers as that does (docs/adr/0013), and leaves to it what it is not sure to answer alike.
+ */
+export function createLeanCalls(parts: LeanParts): LeanCalls {
+  const rule = accessRuleOf(METHOD);
+  if (rule.kind !== "permission" || !rule.caller) {
+    throw new Error(`${METHOD_NAME} has another access rule than is served here`);
+  }
+  const { permission } = rule;
+  const vary = parts.corsOrigins.size === 0 ? "" : "Origin";
+  return (request) => {
+    if (request.path !== PATH || request.method !== "POST") {
+      return undefined;
+    }
+    const head = readCallHead(request.isHttp2, request.rawHeaders);
+    return head && new LeanCall(parts, permission, vary, head, request);
+  };
+}
+
+/** One call of `Authenticate`. */
+export class LeanCall {
+  readonly #parts: LeanParts;
+  readonly #permission: PermissionRule;
+  readonly #vary: string;
+  readonly #head: CallHead;
+  readonly #headers: readonly HeaderField[];
+  readonly #peerAddress: string;
+  readonly #requestId: string;
+  readonly #started = performance.now();
+  readonly #givenUp = new AbortController();
+  #actor: Actor | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    parts: LeanParts,
+    permission: PermissionRule,
+    vary: string,
+    head: CallHead,
+    { rawHeaders, peerAddress }: RequestHead,
+  ) {
+    this.#parts = parts;
+    this.#permission = permission;
+    this.#vary = vary;
+    this.#head = head;
+    this.#headers = headerFieldsOf(rawHeaders);
+    this.#peerAddress = peerAddress;
+    this.#requestId = requestIdOf(this.#headers);
+  }
+
+  /** Of a body that can be answered here. */
+  get mostBytes(): number {
+    return this.#parts.mostMessageBytes + (this.#head.format === "grpc" ? ENVELOPE_BYTES : 0);
+  }
+
+  /** For a body that has not come at once: tells what is answered where it does not come in time. */
+  untilDeadline(late: (answer: LeanAnswer | Promise<LeanAnswer>) => void): void {
+    this.#atDeadline((error) => late(this.#refuse(error)));
+  }
+
+  /** The call is the long way's. */
+  letGo(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** The client is gone. */
+  giveUp(): void {
+    this.letGo();
+    this.#givenUp.abort();
+  }
+
+  /**
+   * Decides, and at once where that is possible.
+   *
+   * @param body all of it.
+   * @returns undefined where it is for the long way: nothing has come of the call so far.
+   */
+  answer(body: Buffer): LeanAnswer | Promise<LeanAnswer> | undefined {
+    this.letGo();
+    const asked = this.#read(body);
+    if (asked === undefined) {
+      return undefined;
+    }
+    let decision: Decision | Promise<Decision>;
+    try {
+      decision = this.#decide(asked);
+    } catch (thrown) {
+      return this.#refuse(thrown);
+    }
+    return decision instanceof Promise ? this.#whenDecided(decision) : this.#allow(decision);
+  }
+
+  #read(body: Buffer): AskedQuestion | undefined {
+    switch (this.#head.format) {
+      case "json":
+        return readQuestionJson(body);
+      case "proto":
+        return readQuestion(body);
+      case "grpc":
+        // One message, not compressed.
+        return body.length >= ENVELOPE_BYTES &&
+          body[0] === 0 &&
+          body.readUInt32BE(1) === body.length - ENVELOPE_BYTES
+          ? readQuestion(body.subarray(ENVELOPE_BYTES))
+          : undefined;
+    }
+  }
+
+  #decide(asked: AskedQuestion): Decision | Promise<Decision> {
+    const origin = { address: this.#peerAddress, requestId: this.#requestId };
+    return runFrom(origin, () => runCancellable(this.#givenUp.signal, () => this.#admitAndAsk(asked)));
+  }
+
+  #admitAndAsk(asked: AskedQuestion): Decision | Promise<Decision> {
+    if (this.#parts.callers === "any") {
+      return this.#ask(asked, undefined);
+    }
+    const actor = admitCaller(this.#parts, this.#permission, this.#headers, this.#peerAddress);
+    return actor instanceof Promise
+      ? actor.then((known) => this.#ask(asked, known))
+      : this.#ask(asked, actor);
+  }
+
+  #ask(asked: AskedQuestion, actor: Actor | undefined): Decision | Promise<Decision> {
+    this.#actor = actor;
+    return this.#parts.authenticate(questionOf(asked, actor));
+  }
+
+  async #whenDecided(deciding: Promise<Decision>): Promise<LeanAnswer> {
+    const { signal } = this.#givenUp;
+    this.#atDeadline((error) => this.#givenUp.abort(error));
+    let decision: Decision;
+    try {
+      decision = await deciding;
+    } catch (thrown) {
+      return await this.#refuse(signal.aborted ? ConnectError.from(signal.reason, Code.Canceled) : thrown);
+    } finally {
+      clearTimeout(this.#timer);
+    }
+    return await this.#allow(decision);
+  }
+
+  #atDeadline(late: (error: ConnectError) => void): void {
+    const { timeoutMs } = this.#head;
+    if (timeoutMs !== undefined) {
+      const left = timeoutMs - (performance.now() - this.#started);
+      this.#timer = setTimeout(() => late(deadlineExceeded()), Math.max(left, 0));
+    }
+  }
+
+  #allow(decision: Decision): LeanAnswer | Promise<LeanAnswer> {
+    this.#log("Ok", undefined, decision.principal.id, undefined);
+    const bytes = answerBytes(decision, this.#parts.revision());
+    return answerWith(this.#head, bytes, this.#requestId, this.#vary);
+  }
+
+  #refuse(thrown: unknown): LeanAnswer | Promise<LeanAnswer> {
+    noteRefusal(this.#parts.refusals, thrown, {
+      service: SERVICE_NAME,
+      method: METHOD.name,
+      asked: true,
+      actor: this.#actor,
+      address: this.#peerAddress,
+      requestId: this.#requestId,
+    });
+    const error = translate(thrown);
+    const bytes = errorBytes(error);
+    const reason = error instanceof AuthError ? error.reason : undefined;
+    this.#log(Code[bytes.code] ?? "", reason, undefined, faultOf(error));
+    return refuseWith(this.#head, bytes, this.#requestId, this.#vary);
+  }
+
+  #log(code: string, reason: string | undefined, subject: string | undefined, fault: unknown): void {
+    const { log } = this.#parts;
+    // Before anything is put together: a line for each call would cost more than its decision.
+    if (fault === undefined && !log.isLevelEnabled("debug")) {
+      return;
+    }
+    const call = {
+      requestId: this.#requestId,
+      method: METHOD_NAME,
+      code,
+      reason,
+      subject,
+      principal: this.#actor?.decision.principal.id,
+      peer: this.#peerAddress,
+    };
+    logCall(log, "debug", call, this.#started, fault);
+  }
+}
+
+/** As Connect says it. */
+function deadlineExceeded(): ConnectError {
+  return new ConnectError("the operation timed out", Code.DeadlineExceeded);
+}

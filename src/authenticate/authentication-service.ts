@@ -84,7 +84,10 @@ function answerMessage(decision: Decision, revision: string): AuthenticateRespon
   return create(AuthenticateResponseSchema, { ...answerHead(decision), revision, ...answerTail(decision) });
 }
 
-type AnswerFields = Omit<Exclude<MessageInitShape<typeof AuthenticateResponseSchema>, AuthenticateResponse>, "$typeName">;
+type AnswerFields = Omit<
+  Exclude<MessageInitShape<typeof AuthenticateResponseSchema>, AuthenticateResponse>,
+  "$typeName"
+>;
 
 /** The fields of an answer that come before the `revision`: like those after it, they are as lasting as the decision. */
 export function answerHead(decision: Decision): AnswerFields {

@@ -1,7 +1,7 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
-import { subjectOf } from "../authenticate/authenticate.ts";
 import type { Actor } from "../authenticate/actor.ts";
+import { subjectOf } from "../authenticate/authenticate.ts";
 import { runFrom } from "../changes/call-origin.ts";
 import { AuthError, type Reason } from "../errors.ts";
 import { AuthenticationService } from "../gen/latchkey/v1/authentication_pb.ts";

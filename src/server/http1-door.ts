@@ -1,9 +1,9 @@
 import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { Readable } from "node:stream";
-import { readBody } from "./lean/lean-body.ts";
+import type { Readable } from "node:stream";
 import type { LeanAnswer } from "./lean/lean-answer.ts";
 import type { LeanCall } from "./lean/lean-calls.ts";
+import { LeanExchange } from "./lean/lean-exchange.ts";
 import type { Served } from "./node-handler.ts";
 import type { Activity, Began, OnePortLimits } from "./port-limits.ts";
 
@@ -42,6 +42,7 @@ export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePo
       socket.pause();
       return;
     }
+    let exchange: LeanExchange | undefined;
     const ended = began(connection.activity, () => socket.destroy());
     connection.calls.add(response);
     if (draining || connection.calls.size >= limits.maxCallsPerConnection) {
@@ -50,59 +51,45 @@ export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePo
     }
     response.once("close", () => {
       ended();
+      exchange?.closed();
       connection.calls.delete(response);
       connection.bytesAtRest = socket.bytesRead;
       if (draining && connection.calls.size === 0) endConnection(socket, connection);
     });
-    const { method, url: path, rawHeaders } = request;
+    const { method, url, rawHeaders, httpVersionMinor } = request;
+    const isLean = httpVersionMinor === 1 && leanCalls?.serves(method, url);
     const peerAddress = socket.remoteAddress ?? "";
-    const isCurrent = request.httpVersionMinor === 1;
-    const call = isCurrent ? leanCalls({ isHttp2: false, method, path, rawHeaders, peerAddress }) : undefined;
+    const call = isLean ? leanCalls?.begin({ isHttp2: false, rawHeaders, peerAddress }) : undefined;
     if (call === undefined) void handler(request, response);
-    else serveLean(request, response, call);
+    else exchange = new Http1Exchange(request, response, call);
   });
 
-  function serveLean(request: IncomingMessage, response: ServerResponse, call: LeanCall): void {
-    let isOver = false;
-    // To write after the end is an 'error' event, which would end the process if nobody listened.
-    response.on("error", () => {});
-    response.on("close", () => {
-      if (!isOver) call.giveUp();
-    });
-    const write = (answer: LeanAnswer) => {
-      isOver = true;
-      answerRequest(response, answer);
-    };
-    const fail = (error: unknown) => {
-      isOver = true;
-      response.destroy();
+  class Http1Exchange extends LeanExchange {
+    readonly #request: IncomingMessage;
+    readonly #response: ServerResponse;
+
+    constructor(request: IncomingMessage, response: ServerResponse, call: LeanCall) {
+      super(request, call);
+      this.#request = request;
+      this.#response = response;
+      // To write after the end is an 'error' event, which would end the process if nobody listened.
+      response.on("error", ignore);
+    }
+
+    protected override write({ status, headers, body }: LeanAnswer): void {
+      this.#response.writeHead(status, headers);
+      // A text goes out in one piece with the head. Each character of this one is a byte.
+      this.#response.end(body?.toString("latin1"), "latin1");
+    }
+
+    protected override serveLong(body: Readable): void {
+      void handler(this.#request, this.#response, body);
+    }
+
+    protected override fail(error: unknown): void {
+      this.#response.destroy();
       onError(error);
-    };
-    const settle = (answer: LeanAnswer | Promise<LeanAnswer>) => {
-      if (answer instanceof Promise) answer.then(write).catch(fail);
-      else write(answer);
-    };
-    const release = readBody(request, call.mostBytes, {
-      whole(body) {
-        try {
-          const answer = call.answer(body);
-          if (answer !== undefined) return settle(answer);
-          isOver = true;
-          void handler(request, response, Readable.from([body]));
-        } catch (error) {
-          fail(error);
-        }
-      },
-      tooLong(body) {
-        isOver = true;
-        call.letGo();
-        void handler(request, response, body);
-      },
-    });
-    call.untilDeadline((late) => {
-      release();
-      settle(late);
-    });
+    }
   }
 
   // Also tells the end of keepAliveMs. A handler that takes its time is not the client's fault.
@@ -159,11 +146,7 @@ export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePo
   };
 }
 
-function answerRequest(response: ServerResponse, { status, headers, body }: LeanAnswer): void {
-  response.writeHead(status, headers);
-  // A text goes out in one piece with the head. Each character of this one is a byte.
-  response.end(body?.toString("latin1"), "latin1");
-}
+function ignore(): void {}
 
 const http1Faults: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",

@@ -9,9 +9,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
-import { readBody } from "./lean/lean-body.ts";
 import type { LeanAnswer } from "./lean/lean-answer.ts";
 import type { LeanCall } from "./lean/lean-calls.ts";
+import { LeanExchange } from "./lean/lean-exchange.ts";
 import type { Served } from "./node-handler.ts";
 import { type OpenStream, OpenStreams } from "./open-streams.ts";
 import type { Activity, Began, OnePortLimits } from "./port-limits.ts";
@@ -49,23 +49,26 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
   const compat = createHttp2Server();
   const bodies = new WeakMap<ServerHttp2Stream, Readable>();
   compat.on("request", (request, response) => {
-    // Node enforces maxHeaderListSize only on a client that has acknowledged our SETTINGS.
-    if (headerListSize(request.rawHeaders) > limits.maxHeaderBytes) response.writeHead(431).end();
-    else void handler(request, response, bodies.get(request.stream));
+    // Not before all that has come is read: what its client takes back in the same breath costs no call.
+    setImmediate(() => {
+      if (request.stream.closed) return;
+      // Node enforces maxHeaderListSize only on a client that has acknowledged our SETTINGS.
+      if (headerListSize(request.rawHeaders) > limits.maxHeaderBytes) response.writeHead(431).end();
+      else void handler(request, response, bodies.get(request.stream));
+    });
   });
   compat.on("connect", (_request: Http2ServerRequest, response: Http2ServerResponse) => {
     response.writeHead(501).end();
   });
 
   function serve(asked: Asked): void {
-    const { stream, headers, rawHeaders, peerAddress } = asked;
+    const { stream, rawHeaders, peerAddress } = asked;
     if (stream.closed || stream.destroyed) return;
-    const { ":method": method, ":path": path } = headers;
-    const head = { isHttp2: true, method, path, rawHeaders, peerAddress };
     const isTooLarge = headerListSize(rawHeaders) > limits.maxHeaderBytes;
-    const call = isTooLarge ? undefined : leanCalls(head);
-    if (call === undefined) serveLong(asked);
-    else serveLean(asked, call);
+    const call = isTooLarge ? undefined : leanCalls?.begin({ isHttp2: true, rawHeaders, peerAddress });
+    if (call !== undefined) asked.open.exchange = new Http2Exchange(asked, call);
+    // An empty body may have ended before anybody listened.
+    else serveLong(asked, stream.readableEnded ? Readable.from([]) : undefined);
   }
 
   function serveFresh(): void {
@@ -80,46 +83,27 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
     compat.emit("stream", stream, headers, flags, rawHeaders);
   }
 
-  function serveLean(asked: Asked, call: LeanCall): void {
-    const { stream } = asked;
-    let isOver = false;
-    stream.on("close", () => {
-      if (!isOver) call.giveUp();
-    });
-    const write = (answer: LeanAnswer) => {
-      isOver = true;
-      answerStream(stream, answer);
-    };
-    const fail = (error: unknown) => {
-      isOver = true;
+  class Http2Exchange extends LeanExchange {
+    readonly #asked: Asked;
+
+    constructor(asked: Asked, call: LeanCall) {
+      super(asked.stream, call);
+      this.#asked = asked;
+    }
+
+    protected override write(answer: LeanAnswer): void {
+      answerStream(this.#asked.stream, answer);
+    }
+
+    protected override serveLong(body: Readable): void {
+      serveLong(this.#asked, body);
+    }
+
+    protected override fail(error: unknown): void {
+      const { stream } = this.#asked;
       if (!stream.destroyed) stream.close(http2Constants.NGHTTP2_INTERNAL_ERROR);
       onError(error);
-    };
-    const settle = (answer: LeanAnswer | Promise<LeanAnswer>) => {
-      if (answer instanceof Promise) answer.then(write).catch(fail);
-      else write(answer);
-    };
-    const release = readBody(stream, call.mostBytes, {
-      whole(body) {
-        try {
-          const answer = call.answer(body);
-          if (answer !== undefined) return settle(answer);
-          isOver = true;
-          serveLong(asked, Readable.from([body]));
-        } catch (error) {
-          fail(error);
-        }
-      },
-      tooLong(body) {
-        isOver = true;
-        call.letGo();
-        serveLong(asked, body);
-      },
-    });
-    call.untilDeadline((late) => {
-      release();
-      settle(late);
-    });
+    }
   }
 
   function watch(session: ServerHttp2Session, socket: Socket, activity: Activity): void {
@@ -144,15 +128,18 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
     session.on("stream", (stream, headers, flags, rawHeaders) => {
       const open = streams.add(stream, socket);
       const ended = began(activity, () => open.cancel());
-      stream.on("error", () => {});
+      stream.on("error", ignore);
       stream.on("close", () => {
         streams.delete(open);
+        open.exchange?.closed();
         ended();
         idle.refresh();
       });
-      // Not before all that has come is read: what its client takes back in the same breath costs no call.
+      const asked = { stream, open, headers, flags, rawHeaders, peerAddress };
+      if (leanCalls?.serves(headers[":method"], headers[":path"]) !== true) return serveLong(asked);
+      // As above. One turn for all of them.
       if (fresh.length === 0) setImmediate(serveFresh);
-      fresh.push({ stream, open, headers, flags, rawHeaders, peerAddress });
+      fresh.push(asked);
     });
   }
 
@@ -171,7 +158,7 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
   };
 }
 
-function answerStream(stream: ServerHttp2Stream, { status, headers, body, trailers }: LeanAnswer): void {
+function answerStream(stream: ServerHttp2Stream, { status, headers, body, isOk }: LeanAnswer): void {
   // What cannot be written because the client has gone is no news.
   if (stream.closed || stream.destroyed) return;
   headers.unshift(":status", String(status));
@@ -179,14 +166,20 @@ function answerStream(stream: ServerHttp2Stream, { status, headers, body, traile
     stream.respond(headers, { endStream: true });
     return;
   }
-  if (trailers !== undefined) {
-    stream.on("wantTrailers", () => {
-      if (!stream.closed && !stream.destroyed) stream.sendTrailers(trailers);
-    });
-  }
-  stream.respond(headers, { waitForTrailers: trailers !== undefined });
+  if (isOk) stream.on("wantTrailers", sendOk);
+  stream.respond(headers, { waitForTrailers: isOk });
   stream.end(body);
 }
+
+/** The trailers of gRPC behind an answer. Those of a refusal are its headers. */
+const OK_TRAILERS = { "grpc-status": "0" };
+
+function sendOk(this: ServerHttp2Stream): void {
+  if (!this.closed && !this.destroyed) this.sendTrailers(OK_TRAILERS);
+}
+
+/** What a client does to its own stream is no news; nobody listening would end the process. */
+function ignore(): void {}
 
 /** RFC 9113 §6.5.2: each field counts its name, its value and 32. */
 function headerListSize(rawHeaders: readonly string[]): number {

@@ -17,8 +17,8 @@ export type NodeHandler = (
 /** What a door serves. */
 export interface Served {
   readonly handler: NodeHandler;
-  /** Asked first. */
-  readonly leanCalls: LeanCalls;
+  /** Serves what it can. */
+  readonly leanCalls: LeanCalls | undefined;
   /** Told what no client can be told. */
   readonly onError: (error: unknown) => void;
 }

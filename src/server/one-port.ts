@@ -50,7 +50,7 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const onError = options.onError ?? warn;
   const handler = contained(options.handler, onError);
   const began = callLimit(limits);
-  const served = { handler, leanCalls: options.leanCalls ?? (() => undefined), onError };
+  const served = { handler, leanCalls: options.leanCalls, onError };
   const http1 = http1Door(served, limits, began);
   const http2 = http2Door(served, limits, began);
   const onRenewed = options.onTlsRenewed ?? (() => {});

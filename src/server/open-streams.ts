@@ -1,4 +1,4 @@
-import { type ServerHttp2Stream, constants as http2Constants } from "node:http2";
+import { constants as http2Constants, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { OnePortLimits } from "./port-limits.ts";
 
@@ -8,6 +8,8 @@ export class OpenStream {
   readonly socket: Socket;
   /** Times are those of `performance.now()`. */
   readonly since: number;
+  /** What is told when it closes. */
+  exchange: { closed(): void } | undefined;
   /** Since when an answer waits for its client. */
   #waitsSince: number | undefined;
   /** Since when it should be closed. */

@@ -81,7 +81,10 @@ class Parts {
   }
 
   json(revision: string): string {
-    this.#json ??= [membersOf(toJsonString(SCHEMA, this.#head())), membersOf(toJsonString(SCHEMA, this.#tail()))];
+    this.#json ??= [
+      membersOf(toJsonString(SCHEMA, this.#head())),
+      membersOf(toJsonString(SCHEMA, this.#tail())),
+    ];
     const [head, tail] = this.#json;
     const own = revision === "" ? "" : `"revision":${JSON.stringify(revision)}`;
     return `{${[head, own, tail].filter((members) => members !== "").join(",")}}`;

@@ -45,5 +45,7 @@ export function keepsRules(asked: AskedQuestion): boolean {
 }
 
 function arePermissions(names: readonly string[]): boolean {
-  return names.length === 0 || (names.length <= 64 && names.every(({ length }) => length > 0 && length <= 100));
+  return (
+    names.length === 0 || (names.length <= 64 && names.every(({ length }) => length > 0 && length <= 100))
+  );
 }

@@ -1,5 +1,5 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { AuthError } from "../../errors.ts";
@@ -50,7 +50,7 @@ export class ErrorBytes {
       return Buffer.from(this.#json);
     }
     const value = base64(requestInfo(requestId));
-    const detail = { type: RequestInfoSchema.typeName, value, debug: { requestId } };
+    const detail = { type: RequestInfoSchema.typeName, debug: { requestId }, value };
     return Buffer.from(`${this.#json},${JSON.stringify(detail)}]}`);
   }
 }

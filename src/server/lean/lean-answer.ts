@@ -1,5 +1,5 @@
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
-import { ENVELOPE_BYTES, envelope, type AnswerBytes } from "./answer-bytes.ts";
+import { type AnswerBytes, ENVELOPE_BYTES, envelope } from "./answer-bytes.ts";
 import type { CallHead } from "./call-head.ts";
 import type { ErrorBytes } from "./error-bytes.ts";
 
@@ -10,16 +10,14 @@ export interface LeanAnswer {
   readonly headers: string[];
   /** Undefined: there is none, and the headers say all. */
   readonly body: Buffer | undefined;
-  /** What follows the body. Undefined: nothing. */
-  readonly trailers: Readonly<Record<string, string>> | undefined;
+  /** Whether the status OK of gRPC follows the body. */
+  readonly isOk: boolean;
 }
 
 /** Connect's own `compressMinBytes`. */
 const LEAST_TO_COMPRESS = 1024;
 const COMPRESSIONS = [compressionGzip, compressionBrotli];
 const COMPRESSED = 1;
-
-const OK: Readonly<Record<string, string>> = { "grpc-status": "0" };
 
 /** @param vary what else the answer depends on; empty: nothing. */
 export function answerWith(
@@ -30,14 +28,21 @@ export function answerWith(
 ): LeanAnswer | Promise<LeanAnswer> {
   const compression = compressionFor(accepts);
   if (format !== "grpc") {
-    return connectAnswer(200, format, format === "json" ? bytes.json : bytes.message, compression, requestId, vary);
+    return connectAnswer(
+      200,
+      format,
+      format === "json" ? bytes.json : bytes.message,
+      compression,
+      requestId,
+      vary,
+    );
   }
   const headers = fieldsOf(vary, ["content-type", "application/grpc+proto"]);
   if (compression !== undefined) {
     headers.push("grpc-encoding", compression.name);
   }
   headers.push("x-request-id", requestId);
-  const answer = { status: 200, headers, body: bytes.enveloped, trailers: OK };
+  const answer = { status: 200, headers, body: bytes.enveloped, isOk: true };
   if (compression === undefined || bytes.enveloped.length - ENVELOPE_BYTES < LEAST_TO_COMPRESS) {
     return answer;
   }
@@ -71,7 +76,7 @@ export function refuseWith(
     headers.push("retry-after", retryAfter);
   }
   headers.push("x-request-id", requestId);
-  return { status: 200, headers, body: undefined, trailers: undefined };
+  return { status: 200, headers, body: undefined, isOk: false };
 }
 
 type Compression = typeof compressionGzip;
@@ -106,7 +111,7 @@ function connectAnswer(
       headers.push("retry-after", retryAfter);
     }
     headers.push("x-request-id", requestId);
-    return { status, headers, body: written, trailers: undefined };
+    return { status, headers, body: written, isOk: false };
   };
   if (compression === undefined || body.length < LEAST_TO_COMPRESS) {
     return answer(body, []);

@@ -5,11 +5,10 @@ import type { Actor } from "../../authenticate/actor.ts";
 import { questionOf } from "../../authenticate/authentication-service.ts";
 import type { PermissionRule } from "../../authenticate/authorize.ts";
 import type { Decision } from "../../authenticate/decision.ts";
-import { runFrom } from "../../changes/call-origin.ts";
 import type { HeaderField } from "../../credentials/credential-headers.ts";
 import { AuthError } from "../../errors.ts";
 import { AuthenticationService } from "../../gen/latchkey/v1/authentication_pb.ts";
-import { runCancellable } from "../../storage/cancellation.ts";
+import { type RunningCall, runCall } from "../../storage/running-call.ts";
 import { type AccessParts, admitCaller } from "../access-interceptor.ts";
 import { accessRuleOf } from "../access-rules.ts";
 import { noteRefusal } from "../audit-interceptor.ts";
@@ -39,20 +38,23 @@ export interface LeanParts extends Pick<AccessParts, "authenticate" | "callers">
 /** The head of a request, as a door has it. */
 export interface RequestHead {
   readonly isHttp2: boolean;
-  readonly method: string | undefined;
-  readonly path: string | undefined;
   /** Names and values by turns, as they came. */
   readonly rawHeaders: readonly string[];
   /** Of the socket's other end. Empty: unknown. */
   readonly peerAddress: string;
 }
 
-/**
- * Begins a call.
- *
- * @returns undefined where it is none that is served here.
- */
-export type LeanCalls = (head: RequestHead) => LeanCall | undefined;
+/** The calls that are served here. */
+export interface LeanCalls {
+  /** Whether a request may be one of them. */
+  serves(method: string | undefined, path: string | undefined): boolean;
+  /**
+   * Begins it.
+   *
+   * @returns undefined where the long way has to serve it.
+   */
+  begin(head: RequestHead): LeanCall | undefined;
+}
 
 const METHOD = AuthenticationService.method.authenticate;
 const SERVICE_NAME = METHOD.parent.typeName;
@@ -70,17 +72,17 @@ export function createLeanCalls(parts: LeanParts): LeanCalls {
   }
   const { permission } = rule;
   const vary = parts.corsOrigins.size === 0 ? "" : "Origin";
-  return (request) => {
-    if (request.path !== PATH || request.method !== "POST") {
-      return undefined;
-    }
-    const head = readCallHead(request.isHttp2, request.rawHeaders);
-    return head && new LeanCall(parts, permission, vary, head, request);
+  return {
+    serves: (method, path) => path === PATH && method === "POST",
+    begin(request) {
+      const head = readCallHead(request.isHttp2, request.rawHeaders);
+      return head && new LeanCall(parts, permission, vary, head, request);
+    },
   };
 }
 
 /** One call of `Authenticate`. */
-export class LeanCall {
+export class LeanCall implements RunningCall {
   readonly #parts: LeanParts;
   readonly #permission: PermissionRule;
   readonly #vary: string;
@@ -89,7 +91,7 @@ export class LeanCall {
   readonly #peerAddress: string;
   readonly #requestId: string;
   readonly #started = performance.now();
-  readonly #givenUp = new AbortController();
+  #givenUp: AbortController | undefined;
   #actor: Actor | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -127,7 +129,17 @@ export class LeanCall {
   /** The client is gone. */
   giveUp(): void {
     this.letGo();
-    this.#givenUp.abort();
+    this.#givenUp?.abort();
+  }
+
+  get origin() {
+    return { address: this.#peerAddress, requestId: this.#requestId };
+  }
+
+  /** Made when it is asked for: what is decided at once is never given up. */
+  get signal(): AbortSignal {
+    this.#givenUp ??= new AbortController();
+    return this.#givenUp.signal;
   }
 
   /**
@@ -144,7 +156,7 @@ export class LeanCall {
     }
     let decision: Decision | Promise<Decision>;
     try {
-      decision = this.#decide(asked);
+      decision = runCall(this, () => this.#decide(asked));
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -168,11 +180,6 @@ export class LeanCall {
   }
 
   #decide(asked: AskedQuestion): Decision | Promise<Decision> {
-    const origin = { address: this.#peerAddress, requestId: this.#requestId };
-    return runFrom(origin, () => runCancellable(this.#givenUp.signal, () => this.#admitAndAsk(asked)));
-  }
-
-  #admitAndAsk(asked: AskedQuestion): Decision | Promise<Decision> {
     if (this.#parts.callers === "any") {
       return this.#ask(asked, undefined);
     }
@@ -188,8 +195,8 @@ export class LeanCall {
   }
 
   async #whenDecided(deciding: Promise<Decision>): Promise<LeanAnswer> {
-    const { signal } = this.#givenUp;
-    this.#atDeadline((error) => this.#givenUp.abort(error));
+    const { signal } = this;
+    this.#atDeadline((error) => this.#givenUp?.abort(error));
     let decision: Decision;
     try {
       decision = await deciding;

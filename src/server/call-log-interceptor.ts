@@ -117,14 +117,26 @@ export function createRefusalLog(log: Logger): NonNullable<WireAdapterOptions["o
   return ({ values, method, answer }) => {
     const requestId = values.get(requestIdKey);
     answer.header?.set(REQUEST_ID_HEADER, requestId);
-    const line = {
-      requestId,
-      ...(method !== undefined && { method }),
-      code: answer.refusal,
-      peer: values.get(peerAddressKey),
-    };
-    log.info(line, "a call that could not be read");
+    logUnread(log, { requestId, method, code: answer.refusal, peer: values.get(peerAddressKey) });
   };
+}
+
+/** @param call `method` is undefined where there is none of that name. */
+export function logUnread(
+  log: Logger,
+  {
+    requestId,
+    method,
+    code,
+    peer,
+  }: Pick<LoggedCall, "requestId" | "code" | "peer"> & {
+    readonly method: string | undefined;
+  },
+): void {
+  log.info(
+    { requestId, ...(method !== undefined && { method }), code, peer },
+    "a call that could not be read",
+  );
 }
 
 /** A stream is one call, and is noted when it ends. */

@@ -4,6 +4,8 @@ export type LeanFormat = "grpc" | "proto" | "json";
 /** The head of a call that is served here. */
 export interface CallHead {
   readonly format: LeanFormat;
+  /** As it came. */
+  readonly contentType: string;
   /** In milliseconds. Undefined: the call has no deadline. */
   readonly timeoutMs: number | undefined;
   /** The compressions that its client takes, as it says so. Empty: none. */
@@ -66,7 +68,8 @@ const MOST_AUTHORITIES = 100;
  */
 export function readCallHead(isHttp2: boolean, rawHeaders: readonly string[]): CallHead | undefined {
   const fields = readFields(isHttp2, rawHeaders);
-  const format = FORMATS.get(fields?.contentType ?? "");
+  const contentType = fields?.contentType ?? "";
+  const format = FORMATS.get(contentType);
   if (fields === undefined || format === undefined || !isGoodAuthority(fields.authority)) {
     return undefined;
   }
@@ -82,7 +85,7 @@ export function readCallHead(isHttp2: boolean, rawHeaders: readonly string[]): C
     return undefined;
   }
   const accepts = (isGrpc ? fields.grpcAcceptEncoding : fields.acceptEncoding) ?? "";
-  return { format, timeoutMs: timeoutMs && Math.min(timeoutMs, LONGEST_MS), accepts };
+  return { format, contentType, timeoutMs: timeoutMs && Math.min(timeoutMs, LONGEST_MS), accepts };
 }
 
 /** @returns undefined where one of them comes twice, and may be read in two ways. */

@@ -50,11 +50,22 @@ export function answerWith(
   return compressed.then((body) => ({ ...answer, body: envelope(body, COMPRESSED) }));
 }
 
-export function refuseWith(
-  { format, accepts }: CallHead,
+/** Refuses a call of which too little has come to be read: of that, nothing is negotiated yet. */
+export function refuseUnread(
+  { format, contentType }: CallHead,
   error: ErrorBytes,
   requestId: string,
   vary: string,
+): LeanAnswer | Promise<LeanAnswer> {
+  return refuseWith({ format, accepts: "" }, error, requestId, vary, contentType);
+}
+
+export function refuseWith(
+  { format, accepts }: Pick<CallHead, "format" | "accepts">,
+  error: ErrorBytes,
+  requestId: string,
+  vary: string,
+  grpcType = "application/grpc+proto",
 ): LeanAnswer | Promise<LeanAnswer> {
   const compression = compressionFor(accepts);
   const { retryAfter } = error;
@@ -63,7 +74,7 @@ export function refuseWith(
     return connectAnswer(error.httpStatus, "json", body, compression, requestId, vary, retryAfter);
   }
   // "Trailers-Only": see wire-trailers-only.ts.
-  const headers = fieldsOf(vary, ["content-type", "application/grpc+proto"]);
+  const headers = fieldsOf(vary, ["content-type", grpcType]);
   if (compression !== undefined) {
     headers.push("grpc-encoding", compression.name);
   }

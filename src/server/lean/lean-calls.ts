@@ -13,14 +13,14 @@ import { type AccessParts, admitCaller } from "../access-interceptor.ts";
 import { accessRuleOf } from "../access-rules.ts";
 import { noteRefusal } from "../audit-interceptor.ts";
 import { headerFieldsOf } from "../call-context.ts";
-import { logCall } from "../call-log-interceptor.ts";
+import { logCall, logUnread } from "../call-log-interceptor.ts";
 import { faultOf, translate } from "../error-interceptor.ts";
 import { requestIdOf } from "../request-id.ts";
 import { answerBytes, ENVELOPE_BYTES } from "./answer-bytes.ts";
 import type { AskedQuestion } from "./asked-question.ts";
 import { type CallHead, readCallHead } from "./call-head.ts";
 import { errorBytes } from "./error-bytes.ts";
-import { answerWith, type LeanAnswer, refuseWith } from "./lean-answer.ts";
+import { answerWith, type LeanAnswer, refuseUnread, refuseWith } from "./lean-answer.ts";
 import { readQuestion } from "./question-binary.ts";
 import { readQuestionJson } from "./question-json.ts";
 
@@ -118,7 +118,11 @@ export class LeanCall implements RunningCall {
 
   /** For a body that has not come at once: tells what is answered where it does not come in time. */
   untilDeadline(late: (answer: LeanAnswer | Promise<LeanAnswer>) => void): void {
-    this.#atDeadline((error) => late(this.#refuse(error)));
+    this.#atDeadline((error) => {
+      const call = { requestId: this.#requestId, method: METHOD_NAME, peer: this.#peerAddress };
+      logUnread(this.#parts.log, { ...call, code: Code[error.code] ?? "" });
+      late(refuseUnread(this.#head, errorBytes(error), this.#requestId, this.#vary));
+    });
   }
 
   /** The call is the long way's. */

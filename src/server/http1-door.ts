@@ -2,7 +2,7 @@ import { createServer as createHttp1Server, type IncomingMessage, type ServerRes
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { LeanAnswer } from "./lean/lean-answer.ts";
-import type { LeanCall } from "./lean/lean-calls.ts";
+import type { LeanCall } from "./lean/lean-call.ts";
 import { LeanExchange } from "./lean/lean-exchange.ts";
 import type { Served } from "./node-handler.ts";
 import type { Activity, Began, OnePortLimits } from "./port-limits.ts";

@@ -10,7 +10,7 @@ import {
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { LeanAnswer } from "./lean/lean-answer.ts";
-import type { LeanCall } from "./lean/lean-calls.ts";
+import type { LeanCall } from "./lean/lean-call.ts";
 import { LeanExchange } from "./lean/lean-exchange.ts";
 import type { Served } from "./node-handler.ts";
 import { type OpenStream, OpenStreams } from "./open-streams.ts";

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Http2ServerRequest, Http2ServerResponse, constants as http2Constants } from "node:http2";
 import type { Readable } from "node:stream";
-import type { LeanCalls } from "./lean/lean-calls.ts";
+import type { LeanCalls } from "./lean/lean-call.ts";
 
 /**
  * Answers a request of either HTTP version; what connectNodeAdapter() returns is one.

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { http1Door } from "./http1-door.ts";
 import { http2Door } from "./http2-door.ts";
-import type { LeanCalls } from "./lean/lean-calls.ts";
+import type { LeanCalls } from "./lean/lean-call.ts";
 import { contained, type NodeHandler } from "./node-handler.ts";
 import { callLimit, defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 import { tlsDoor } from "./tls-door.ts";

@@ -21,6 +21,7 @@ import type { AskedQuestion } from "./asked-question.ts";
 import { type CallHead, readCallHead } from "./call-head.ts";
 import { errorBytes } from "./error-bytes.ts";
 import { answerWith, type LeanAnswer, refuseUnread, refuseWith } from "./lean-answer.ts";
+import type { LeanCall, LeanCalls, RequestHead } from "./lean-call.ts";
 import { readQuestion } from "./question-binary.ts";
 import { readQuestionJson } from "./question-json.ts";
 
@@ -33,27 +34,6 @@ export interface LeanParts extends Pick<AccessParts, "authenticate" | "callers">
   /** Of one message, in bytes. */
   readonly mostMessageBytes: number;
   readonly log: Logger;
-}
-
-/** The head of a request, as a door has it. */
-export interface RequestHead {
-  readonly isHttp2: boolean;
-  /** Names and values by turns, as they came. */
-  readonly rawHeaders: readonly string[];
-  /** Of the socket's other end. Empty: unknown. */
-  readonly peerAddress: string;
-}
-
-/** The calls that are served here. */
-export interface LeanCalls {
-  /** Whether a request may be one of them. */
-  serves(method: string | undefined, path: string | undefined): boolean;
-  /**
-   * Begins it.
-   *
-   * @returns undefined where the long way has to serve it.
-   */
-  begin(head: RequestHead): LeanCall | undefined;
 }
 
 const METHOD = AuthenticationService.method.authenticate;
@@ -76,13 +56,13 @@ export function createLeanCalls(parts: LeanParts): LeanCalls {
     serves: (method, path) => path === PATH && method === "POST",
     begin(request) {
       const head = readCallHead(request.isHttp2, request.rawHeaders);
-      return head && new LeanCall(parts, permission, vary, head, request);
+      return head && new AuthenticateCall(parts, permission, vary, head, request);
     },
   };
 }
 
 /** One call of `Authenticate`. */
-export class LeanCall implements RunningCall {
+class AuthenticateCall implements LeanCall, RunningCall {
   readonly #parts: LeanParts;
   readonly #permission: PermissionRule;
   readonly #vary: string;
@@ -111,12 +91,10 @@ export class LeanCall implements RunningCall {
     this.#requestId = requestIdOf(this.#headers);
   }
 
-  /** Of a body that can be answered here. */
   get mostBytes(): number {
     return this.#parts.mostMessageBytes + (this.#head.format === "grpc" ? ENVELOPE_BYTES : 0);
   }
 
-  /** For a body that has not come at once: tells what is answered where it does not come in time. */
   untilDeadline(late: (answer: LeanAnswer | Promise<LeanAnswer>) => void): void {
     this.#atDeadline((error) => {
       const call = { requestId: this.#requestId, method: METHOD_NAME, peer: this.#peerAddress };
@@ -125,12 +103,10 @@ export class LeanCall implements RunningCall {
     });
   }
 
-  /** The call is the long way's. */
   letGo(): void {
     clearTimeout(this.#timer);
   }
 
-  /** The client is gone. */
   giveUp(): void {
     this.letGo();
     this.#givenUp?.abort();
@@ -146,12 +122,6 @@ export class LeanCall implements RunningCall {
     return this.#givenUp.signal;
   }
 
-  /**
-   * Decides, and at once where that is possible.
-   *
-   * @param body all of it.
-   * @returns undefined where it is for the long way: nothing has come of the call so far.
-   */
   answer(body: Buffer): LeanAnswer | Promise<LeanAnswer> | undefined {
     this.letGo();
     const asked = this.#read(body);

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { LeanAnswer } from "./lean-answer.ts";
-import type { LeanCall } from "./lean-calls.ts";
+import type { LeanCall } from "./lean-call.ts";
 
 /** Those that began in this turn of the event loop. */
 let begun: LeanExchange[] = [];

@@ -84,24 +84,29 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
   }
 
   class Http2Exchange extends LeanExchange {
-    readonly #asked: Asked;
+    #asked: Asked | undefined;
 
     constructor(asked: Asked, call: LeanCall) {
       super(asked.stream, call);
       this.#asked = asked;
     }
 
+    override closed(): void {
+      super.closed();
+      this.#asked = undefined;
+    }
+
     protected override write(answer: LeanAnswer): void {
-      answerStream(this.#asked.stream, answer);
+      if (this.#asked !== undefined) answerStream(this.#asked.stream, answer);
     }
 
     protected override serveLong(body: Readable): void {
-      serveLong(this.#asked, body);
+      if (this.#asked !== undefined) serveLong(this.#asked, body);
     }
 
     protected override fail(error: unknown): void {
-      const { stream } = this.#asked;
-      if (!stream.destroyed) stream.close(http2Constants.NGHTTP2_INTERNAL_ERROR);
+      const stream = this.#asked?.stream;
+      if (stream?.destroyed === false) stream.close(http2Constants.NGHTTP2_INTERNAL_ERROR);
       onError(error);
     }
   }
@@ -132,6 +137,7 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
       stream.on("close", () => {
         streams.delete(open);
         open.exchange?.closed();
+        open.exchange = undefined;
         ended();
         idle.refresh();
       });

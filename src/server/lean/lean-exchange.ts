@@ -8,8 +8,8 @@ let begun: LeanExchange[] = [];
 /** A request and its answer: what is the same for both versions of HTTP. */
 export abstract class LeanExchange {
   readonly #source: Readable;
-  readonly #call: LeanCall;
-  readonly #pieces: Buffer[] = [];
+  #call: LeanCall | undefined;
+  #pieces: Buffer[] = [];
   #length = 0;
   #state: "reading" | "deciding" | "over" = "reading";
 
@@ -40,13 +40,16 @@ export abstract class LeanExchange {
   closed(): void {
     if (this.#state !== "over") {
       this.#state = "over";
-      this.#call.giveUp();
+      this.#call?.giveUp();
     }
+    // Node holds on to a closed stream for a while, and to what can be reached from it.
+    this.#call = undefined;
+    this.#pieces = [];
   }
 
   watchDeadline(): void {
     if (this.#state === "reading") {
-      this.#call.untilDeadline((answer) => {
+      this.#call?.untilDeadline((answer) => {
         this.#letGo();
         // The rest flows away: to end the request would take the answer along (wire-body.ts).
         this.#source.resume();
@@ -58,7 +61,7 @@ export abstract class LeanExchange {
   readonly #read = (piece: Buffer): void => {
     this.#pieces.push(piece);
     this.#length += piece.length;
-    if (this.#length > this.#call.mostBytes) {
+    if (this.#call !== undefined && this.#length > this.#call.mostBytes) {
       this.#letGo();
       this.#source.pause();
       this.#giveAway(startingWith(this.#pieces, this.#source));
@@ -66,12 +69,14 @@ export abstract class LeanExchange {
   };
 
   readonly #end = (): void => {
+    const call = this.#call;
+    if (call === undefined) return;
     this.#state = "deciding";
     const [only] = this.#pieces;
     const isOne = this.#pieces.length === 1 && only !== undefined;
     const body = isOne ? only : Buffer.concat(this.#pieces, this.#length);
     try {
-      const answer = this.#call.answer(body);
+      const answer = call.answer(body);
       if (answer === undefined) this.#giveAway([body]);
       else this.#settle(answer);
     } catch (error) {
@@ -85,7 +90,7 @@ export abstract class LeanExchange {
 
   #giveAway(pieces: Iterable<Buffer> | AsyncIterable<Buffer>): void {
     this.#state = "over";
-    this.#call.letGo();
+    this.#call?.letGo();
     this.serveLong(Readable.from(pieces));
   }
 

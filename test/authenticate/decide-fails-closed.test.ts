@@ -64,7 +64,9 @@ function breakCore(core: Core): Core {
 }
 
 /** The decision, with a point to break at every part that it is made of. */
-async function breakableAuthenticate(knowsSigningKeys: boolean): Promise<ReturnType<typeof createAuthenticate>> {
+async function breakableAuthenticate(
+  knowsSigningKeys: boolean,
+): Promise<ReturnType<typeof createAuthenticate>> {
   const { storage, seal, keyHasher } = service.core;
   const liveState = breaker.wrap(createLiveState(breaker.wrap(storage, ["verify"])));
   const foreignTexts = createForeignTexts(["ak", "sk"]);

@@ -26,8 +26,9 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
 import { watchHealth } from "./server/health-watch.ts";
+import { createLeanCalls } from "./server/lean/lean-calls.ts";
 import { listenOnePort, type OnePort, type OnePortOptions } from "./server/one-port.ts";
-import { createHandler, SERVICES } from "./server/routes.ts";
+import { createHandler, MOST_MESSAGE_BYTES, type RouteParts, SERVICES } from "./server/routes.ts";
 import type { Tls } from "./server/tls-files.ts";
 import type { DatabaseConnection } from "./storage/database-connection.ts";
 import { openStorage, type Storage } from "./storage/open-storage.ts";
@@ -77,6 +78,8 @@ export interface AppSettings {
   readonly signingKeyDays: number;
   /** The origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
+  /** Whether `Authenticate` is served by the lean transport where that can. */
+  readonly leanTransport: boolean;
   /** Undefined: the port speaks plaintext. */
   readonly tls?: Tls | undefined;
   /** How long the audit record takes. Undefined: as long as it is meant to. */
@@ -180,7 +183,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       () => false,
     );
 
-  const handler = createHandler({
+  const routeParts: RouteParts = {
     authenticate: createAuthenticate({ proofs, reach, usageMeter, rateLimiter }),
     explain: createExplain(prove, reach),
     revision: () => feed.revision,
@@ -217,7 +220,11 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
     corsOrigins: new Set(settings.corsOrigins),
     shutdownSignal: streams.signal,
     log,
-  });
+  };
+  const handler = createHandler(routeParts);
+  const leanCalls = settings.leanTransport
+    ? createLeanCalls({ ...routeParts, mostMessageBytes: MOST_MESSAGE_BYTES })
+    : undefined;
 
   return {
     hearing: feed,
@@ -230,6 +237,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
       const port = await listenOnePort({
         ...address,
         handler,
+        leanCalls,
         tls: settings.tls,
         onError: (error) => log.error({ err: error }, "the port failed"),
         onTlsRenewed: ({ certificate: { fingerprint256, validTo } }) =>

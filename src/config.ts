@@ -125,6 +125,14 @@ export const SETTINGS = {
     form: "origins such as https://dashboard.example.com, separated by commas",
     parse: (list) => list.split(",").map((item) => origin(item.trim())),
   }),
+  leanTransport: setting({
+    variable: "LATCHKEY_LEAN_TRANSPORT",
+    about:
+      "Whether plain calls of `Authenticate` are served by the lean transport, which answers as the other does and takes a fraction of its time. To turn it off is for finding out whether a fault is its.",
+    form: "on or off",
+    parse: oneOf("on", "off"),
+    initial: "on",
+  }),
   callers: setting({
     variable: "LATCHKEY_CALLERS",
     about:

@@ -1,4 +1,4 @@
-import type { AuthError, Reason } from "./errors.ts";
+import { type AuthError, FAULTS, type Reason } from "./errors.ts";
 
 /** Of one entry, in characters: an answer is not to outgrow its request. */
 const MOST_METADATA = 1024;
@@ -15,9 +15,6 @@ const CODES = {
   unavailable: 14,
   unauthenticated: 16,
 } as const satisfies Record<AuthError["code"], number>;
-
-/** What is ours to mend: its cause goes to the log. */
-const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
 
 /** What callers see of an error, by whichever way they are told. */
 export interface ErrorFacts {

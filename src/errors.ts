@@ -511,6 +511,9 @@ interface ReasonEntry {
 
 export type Reason = keyof typeof REASONS;
 
+/** What is ours to mend: its cause goes to the log. */
+export const FAULTS: ReadonlySet<Reason> = new Set(["UNAVAILABLE", "INTERNAL"]);
+
 export interface NamedOrganization {
   readonly id: string;
   readonly name: string;
@@ -550,7 +553,13 @@ export class AuthError extends Error {
   subject: RefusedSubject | undefined;
 
   constructor(reason: Reason, options: AuthErrorOptions = {}) {
+    // Where a refusal came about says nothing, and costs more than to find out that it is one.
+    const { stackTraceLimit } = Error;
+    if (!FAULTS.has(reason)) {
+      Error.stackTraceLimit = 0;
+    }
     super(options.message ?? REASONS[reason].message, { cause: options.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.reason = reason;
     this.metadata = options.metadata ?? {};
     this.organizations = options.organizations ?? [];

@@ -113,6 +113,7 @@ test("what is not set is what the command begins with", () => {
   const common = {
     audience: undefined,
     corsOrigins: undefined,
+    leanTransport: "on",
     port: 8080,
     apiKeyPrefix: "ak",
     apiKeyOldPrefixes: undefined,

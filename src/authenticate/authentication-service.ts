@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import type { Tag } from "../changes/mutate.ts";
@@ -137,18 +137,19 @@ export class AuthenticationServiceImpl implements ServiceImpl<typeof Authenticat
   }
 
   #answer(decision: Decision, revision: string): AuthenticateResponse {
-    const { stripHeaders, tags, endTime } = decision;
     return create(AuthenticateResponseSchema, {
-      ...decisionMessage(decision),
-      stripHeaders: [...stripHeaders],
+      ...answerHead(decision),
       revision,
-      cacheTags: tags.map(this.#cacheTag),
-      ...(endTime && { cacheExpireTime: timestampFromDate(endTime) }),
+      ...answerTail(decision, this.#cacheTag),
     });
   }
 }
 
-function questionOf(request: AuthenticateRequest, caller: Actor | undefined): Question {
+/** What a request asks on behalf of whoever calls. */
+export function questionOf(
+  request: Omit<Question, "callerOrganizationId">,
+  caller: Actor | undefined,
+): Question {
   return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
 }
 
@@ -157,6 +158,27 @@ function errorResult(error: AuthError): AuthenticateResult {
   const retryDelay = retryAfterMillis === undefined ? undefined : durationFromMs(retryAfterMillis);
   const value = { code, reason, message, metadata, ...(retryDelay && { retryDelay }) };
   return create(AuthenticateResultSchema, { outcome: { case: "error", value } });
+}
+
+type AnswerFields = Omit<
+  Exclude<MessageInitShape<typeof AuthenticateResponseSchema>, AuthenticateResponse>,
+  "$typeName"
+>;
+
+/** The fields of an answer that come before the `revision`: like those after it, they are as lasting as the decision. */
+export function answerHead(decision: Decision): AnswerFields {
+  return { ...decisionMessage(decision), stripHeaders: [...decision.stripHeaders] };
+}
+
+/** The fields that come after it. Each use of a key with a rate limit is to be counted: its answers are not kept. */
+export function answerTail(
+  { tags, endTime, rateLimit }: Decision,
+  cacheTag: (tag: Tag) => string,
+): AnswerFields {
+  return {
+    cacheTags: rateLimit === undefined ? tags.map(cacheTag) : [],
+    ...(endTime && { cacheExpireTime: timestampFromDate(endTime) }),
+  };
 }
 
 function decisionMessage(decision: Decision) {

@@ -103,6 +103,7 @@ async function serveDevelopment(
         signingAlgorithm: set(config.signingAlgorithm),
         signingKeyDays: set(config.signingKeyDays),
         corsOrigins: config.corsOrigins ?? [],
+        leanTransport: set(config.leanTransport) === "on",
         tls,
       },
       log,

@@ -43,6 +43,7 @@ export async function serve(
         signingAlgorithm: set(config.signingAlgorithm),
         signingKeyDays: set(config.signingKeyDays),
         corsOrigins: config.corsOrigins ?? [],
+        leanTransport: set(config.leanTransport) === "on",
         tls,
       },
       log,

@@ -3,8 +3,9 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
 import type { Authenticate, Explain } from "../authenticate/authenticate.ts";
-import { authorize, type Subject } from "../authenticate/authorize.ts";
-import { type Decision, subjectOf as subjectOfDecision } from "../authenticate/decision.ts";
+import { authorize, type PermissionRule, type Subject } from "../authenticate/authorize.ts";
+import { type Decision, type Question, subjectOf as subjectOfDecision } from "../authenticate/decision.ts";
+import type { HeaderField } from "../credentials/credential-headers.ts";
 import { AuthError } from "../errors.ts";
 import { type AccessRule, accessRuleOf } from "./access-rules.ts";
 import { actorKey, peerAddressKey, rawHeadersKey, readmitKey } from "./call-context.ts";
@@ -86,10 +87,10 @@ async function admit(
     return { decision, organizationId: decision.organization?.id };
   }
   if (rule.caller) {
-    return await admitCaller(parts, rule, values);
+    return await admitCaller(parts, rule.permission, values.get(rawHeadersKey), values.get(peerAddressKey));
   }
   const decision = await decisionOf(parts, values);
-  return await recordedAs(decision, async () => {
+  try {
     const actor = authorize(rule.permission, decision, subject);
     const { organizationId } = actor;
     const isForeign = organizationId !== undefined && organizationId !== decision.organization?.id;
@@ -97,56 +98,81 @@ async function admit(
       throw new AuthError("ORGANIZATION_UNKNOWN");
     }
     return actor;
-  });
+  } catch (error) {
+    throw recordedAs(decision, error);
+  }
 }
 
 /** What is refused to somebody who is known is recorded as theirs. */
-async function recordedAs<Result>(decision: Decision, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof AuthError) {
-      error.subject ??= subjectOfDecision(decision);
+function recordedAs(decision: Decision, thrown: unknown): unknown {
+  if (thrown instanceof AuthError) {
+    thrown.subject ??= subjectOfDecision(decision);
+  }
+  return thrown;
+}
+
+/**
+ * Lets in a service that asks about somebody else's credential, at once where the decision about it comes at once.
+ * A caller's own faults are told apart from those of the credential that they ask about.
+ *
+ * @param headers of the call itself.
+ * @throws AuthError, or rejects with one: CALLER_REJECTED, UNAVAILABLE
+ */
+export function admitCaller(
+  parts: Pick<AccessParts, "authenticate">,
+  rule: PermissionRule,
+  headers: readonly HeaderField[],
+  clientAddress: string,
+): Actor | Promise<Actor> {
+  const authorized = (decision: Decision) => {
+    try {
+      // What the message names is about its subject, not about the caller.
+      return authorize(rule, decision, NOBODY);
+    } catch (error) {
+      throw recordedAs(decision, error);
     }
-    throw error;
+  };
+  try {
+    const decision = parts.authenticate(ownQuestion(headers, clientAddress));
+    return decision instanceof Promise
+      ? decision.then(authorized).catch((error: unknown) => {
+          throw rejectedCaller(error);
+        })
+      : authorized(decision);
+  } catch (error) {
+    throw rejectedCaller(error);
   }
 }
 
-/** A caller's own faults are told apart from those of the credential that they ask about. */
-async function admitCaller(
-  parts: AccessParts,
-  rule: AccessRule & { kind: "permission" },
-  values: ContextValues,
-): Promise<Actor> {
-  try {
-    // What the message names is about its subject, not about the caller.
-    const decision = await decisionOf(parts, values);
-    return await recordedAs(decision, async () => authorize(rule.permission, decision, NOBODY));
-  } catch (error) {
-    if (!(error instanceof AuthError) || error.reason === "UNAVAILABLE") {
-      throw error;
-    }
-    const { reason, retryAfterMillis } = error;
-    const rejected = new AuthError("CALLER_REJECTED", {
-      metadata: { caller_reason: reason },
-      ...(retryAfterMillis !== undefined && { retryAfterMillis }),
-    });
-    rejected.subject = error.subject;
-    throw rejected;
+function rejectedCaller(thrown: unknown): unknown {
+  if (!(thrown instanceof AuthError) || thrown.reason === "UNAVAILABLE") {
+    return thrown;
   }
+  const { reason, retryAfterMillis } = thrown;
+  const rejected = new AuthError("CALLER_REJECTED", {
+    metadata: { caller_reason: reason },
+    ...(retryAfterMillis !== undefined && { retryAfterMillis }),
+  });
+  rejected.subject = thrown.subject;
+  return rejected;
 }
 
 async function decisionOf(parts: AccessParts, values: ContextValues): Promise<Decision> {
-  return await parts.authenticate({
-    headers: values.get(rawHeadersKey),
-    clientAddress: values.get(peerAddressKey),
+  return await parts.authenticate(ownQuestion(values.get(rawHeadersKey), values.get(peerAddressKey)));
+}
+
+/** Who calls? */
+function ownQuestion(headers: readonly HeaderField[], clientAddress: string): Question {
+  return {
+    headers,
+    clientAddress,
     requiredPermissions: [],
     anyPermissions: [],
     organizationId: "",
     callerOrganizationId: "",
     audience: "",
     minRevision: "",
-  });
+  };
 }
 
 function subjectOf(rule: AccessRule, schema: DescMessage, message: Message): Subject {

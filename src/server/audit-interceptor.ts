@@ -20,10 +20,7 @@ export function createAuditInterceptor(refusals: Pick<RefusalRecorder, "note">):
     try {
       return await runFrom(origin, () => next(request));
     } catch (thrown) {
-      const refusal = refusalOf(thrown, refusedCall(method, values));
-      if (refusal !== undefined) {
-        refusals.note(refusal);
-      }
+      noteRefusal(refusals, thrown, refusedCall(method, values));
       throw thrown;
     }
   };
@@ -40,11 +37,20 @@ export function createNoteError(
     if (isFault(error) && values.get(faultKey) === undefined) {
       values.set(faultKey, error.cause ?? error);
     }
-    const refusal = refusalOf(error, refusedCall(method, values));
-    if (refusal !== undefined) {
-      refusals.note(refusal);
-    }
+    noteRefusal(refusals, error, refusedCall(method, values));
   };
+}
+
+/** Tells the record of what a call was answered with, where that is a refusal which says something. */
+export function noteRefusal(
+  refusals: Pick<RefusalRecorder, "note">,
+  thrown: unknown,
+  call: RefusedCall,
+): void {
+  const refusal = refusalOf(thrown, call);
+  if (refusal !== undefined) {
+    refusals.note(refusal);
+  }
 }
 
 /** What the record is told of a call, beside why it is refused. */

@@ -33,15 +33,15 @@ export const readmitKey: ContextKey<() => Promise<void>> = createContextKey<() =
 
 /** What the handlers and interceptors of one call are told about it. */
 export function contextValuesOf(request: IncomingMessage | Http2ServerRequest) {
-  const headers = headersOf(request.rawHeaders);
+  const headers = headerFieldsOf(request.rawHeaders);
   return createContextValues()
     .set(rawHeadersKey, headers)
     .set(requestIdKey, requestIdOf(headers))
     .set(peerAddressKey, request.socket.remoteAddress ?? "");
 }
 
-/** @param rawHeaders names and values by turns. */
-export function headersOf(rawHeaders: readonly string[]): HeaderField[] {
+/** @param rawHeaders names and values by turns, as Node has them. */
+export function headerFieldsOf(rawHeaders: readonly string[]): HeaderField[] {
   const headers: HeaderField[] = [];
   for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
     headers.push({ name: rawHeaders[at] ?? "", value: rawHeaders[at + 1] ?? "" });

@@ -26,7 +26,7 @@ export function withCors(origins: ReadonlySet<string>, handler: NodeHandler): No
   if (origins.size === 0) {
     return handler;
   }
-  return (request, response) => {
+  return (request, response, body) => {
     // Also where there is no Origin, or a cache would hand one page's answer to another.
     response.setHeader("vary", "Origin");
     const { origin } = request.headers;
@@ -39,7 +39,7 @@ export function withCors(origins: ReadonlySet<string>, handler: NodeHandler): No
     const isPreflight =
       request.method === "OPTIONS" && request.headers["access-control-request-method"] !== undefined;
     if (!isPreflight) {
-      return handler(request, response);
+      return handler(request, response, body);
     }
     response.setHeader("vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
     if (isAllowed) {

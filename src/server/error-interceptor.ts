@@ -47,17 +47,17 @@ async function* untilRefused(
 /** What the caller sees; a fault of ours is kept for the log. */
 function seen(thrown: unknown, values: ContextValues): ConnectError {
   const error = translate(thrown);
-  if (!(error instanceof AuthError)) {
-    return error;
-  }
-  if (isFault(error)) {
-    values.set(faultKey, error.cause ?? error);
-  }
-  return toConnectError(error);
+  values.set(faultKey, faultOf(error));
+  return error instanceof AuthError ? toConnectError(error) : error;
+}
+
+/** What went wrong on our side, for the log. Undefined: nothing did. */
+export function faultOf(error: AuthError | ConnectError): unknown {
+  return error instanceof AuthError && isFault(error) ? (error.cause ?? error) : undefined;
 }
 
 /** @returns an AuthError, or what Connect itself has to say. */
-function translate(thrown: unknown): AuthError | ConnectError {
+export function translate(thrown: unknown): AuthError | ConnectError {
   if (thrown instanceof AuthError) {
     return thrown;
   }
@@ -67,7 +67,8 @@ function translate(thrown: unknown): AuthError | ConnectError {
   return new AuthError(isStorageFault(thrown) ? "UNAVAILABLE" : "INTERNAL", { cause: thrown });
 }
 
-function toConnectError(error: AuthError): ConnectError {
+/** What the caller is told. */
+export function toConnectError(error: AuthError): ConnectError {
   const { code, reason, message, metadata, retryAfterMillis } = errorFacts(error);
   const translated = new ConnectError(message, code);
   translated.details.push(errorInfo(reason, metadata));

@@ -1,6 +1,10 @@
-import { createServer as createHttp1Server, type ServerResponse } from "node:http";
+import { createServer as createHttp1Server, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { NodeHandler } from "./node-handler.ts";
+import type { Readable } from "node:stream";
+import type { LeanAnswer } from "./lean/lean-answer.ts";
+import type { LeanCall } from "./lean/lean-call.ts";
+import { LeanExchange } from "./lean/lean-exchange.ts";
+import type { Served } from "./node-handler.ts";
 import type { Activity, Began, OnePortLimits } from "./port-limits.ts";
 
 interface Http1Connection {
@@ -14,7 +18,7 @@ interface Http1Connection {
 }
 
 /** Serves the connections of a port that speak HTTP/1.1. */
-export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Began) {
+export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePortLimits, began: Began) {
   const connections = new Map<Socket, Http1Connection>();
   let draining = false;
 
@@ -38,6 +42,7 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Be
       socket.pause();
       return;
     }
+    let exchange: LeanExchange | undefined;
     const ended = began(connection.activity, () => socket.destroy());
     connection.calls.add(response);
     if (draining || connection.calls.size >= limits.maxCallsPerConnection) {
@@ -46,12 +51,46 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Be
     }
     response.once("close", () => {
       ended();
+      exchange?.closed();
       connection.calls.delete(response);
       connection.bytesAtRest = socket.bytesRead;
       if (draining && connection.calls.size === 0) endConnection(socket, connection);
     });
-    void handler(request, response);
+    const { method, url, rawHeaders, httpVersionMinor } = request;
+    const isLean = httpVersionMinor === 1 && leanCalls?.serves(method, url);
+    const peerAddress = socket.remoteAddress ?? "";
+    const call = isLean ? leanCalls?.begin({ isHttp2: false, rawHeaders, peerAddress }) : undefined;
+    if (call === undefined) void handler(request, response);
+    else exchange = new Http1Exchange(request, response, call);
   });
+
+  class Http1Exchange extends LeanExchange {
+    readonly #request: IncomingMessage;
+    readonly #response: ServerResponse;
+
+    constructor(request: IncomingMessage, response: ServerResponse, call: LeanCall) {
+      super(request, call);
+      this.#request = request;
+      this.#response = response;
+      // To write after the end is an 'error' event, which would end the process if nobody listened.
+      response.on("error", ignore);
+    }
+
+    protected override write({ status, headers, body }: LeanAnswer): void {
+      this.#response.writeHead(status, headers);
+      // A text goes out in one piece with the head. Each character of this one is a byte.
+      this.#response.end(body?.toString("latin1"), "latin1");
+    }
+
+    protected override serveLong(body: Readable): void {
+      void handler(this.#request, this.#response, body);
+    }
+
+    protected override fail(error: unknown): void {
+      this.#response.destroy();
+      onError(error);
+    }
+  }
 
   // Also tells the end of keepAliveMs. A handler that takes its time is not the client's fault.
   server.setTimeout(limits.stallMs, (socket: Socket) => {
@@ -106,6 +145,8 @@ export function http1Door(handler: NodeHandler, limits: OnePortLimits, began: Be
     },
   };
 }
+
+function ignore(): void {}
 
 const http1Faults: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { http1Door } from "./http1-door.ts";
 import { http2Door } from "./http2-door.ts";
+import type { LeanCalls } from "./lean/lean-call.ts";
 import { contained, type NodeHandler } from "./node-handler.ts";
 import { callLimit, defaultOnePortLimits, destroyAfter, type OnePortLimits } from "./port-limits.ts";
 import { tlsDoor } from "./tls-door.ts";
@@ -14,6 +15,8 @@ export interface OnePortOptions {
   /** Other processes of the same user listen on it too, and each gets a part of the connections. */
   readonly isShared?: boolean | undefined;
   readonly handler: NodeHandler;
+  /** Serves what it can; the handler serves all else. */
+  readonly leanCalls?: LeanCalls | undefined;
   /** Undefined: the port speaks plaintext. Otherwise it speaks TLS only, and takes up its files' changes. */
   readonly tls?: Tls | undefined;
   readonly limits?: Partial<OnePortLimits>;
@@ -49,8 +52,9 @@ export async function listenOnePort(options: OnePortOptions): Promise<OnePort> {
   const onError = options.onError ?? warn;
   const handler = contained(options.handler, onError);
   const began = callLimit(limits);
-  const http1 = http1Door(handler, limits, began);
-  const http2 = http2Door(handler, limits, began);
+  const served = { handler, leanCalls: options.leanCalls, onError };
+  const http1 = http1Door(served, limits, began);
+  const http2 = http2Door(served, limits, began);
   const onRenewed = options.onTlsRenewed ?? (() => {});
   const tls = options.tls && tlsDoor(options.tls, limits.decideMs, { onRenewed, onFault: onError });
   /** Who has gone longest without a call's beginning or end stands first. */

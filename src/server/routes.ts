@@ -53,7 +53,7 @@ import { createRevisionInterceptor } from "./revision-interceptor.ts";
 import { wireAdapter } from "./wire-adapter.ts";
 
 /** One message, as it is sent and as it is decompressed; but see large-messages.ts. */
-const MOST_MESSAGE_BYTES = 64 * 1024;
+export const MOST_MESSAGE_BYTES = 64 * 1024;
 
 /** Latchkey's own services. */
 export const SERVICES = [

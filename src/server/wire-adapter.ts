@@ -65,7 +65,7 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
     router.handlers.map((handler) => [handler.requestPath, createWireHandler(handler, encodings)]),
   );
 
-  return async (request, response) => {
+  return async (request, response, body = request) => {
     const contextValues = options.contextValues?.(request) ?? createContextValues();
     const path = toOriginForm(request).split("?", 1)[0] ?? "";
     const note = (answer: UniversalServerResponse | RefusedAnswer) => {
@@ -93,7 +93,7 @@ export function wireAdapter(options: WireAdapterOptions): NodeHandler {
       await send(note(refuseHttp(400)), response);
       return;
     }
-    const answer = method === undefined ? unknownMethod(call, format) : await method(call, request, format);
+    const answer = method === undefined ? unknownMethod(call, format) : await method(call, body, format);
     const accept = call.header.get("accept") ?? "";
     // The begin of a stream is told by its headers, whatever comes of it.
     const isOne = format?.protocol === "grpc" && !streams.has(path);

@@ -1,19 +1,16 @@
-import { AsyncLocalStorage } from "node:async_hooks";
-
-/** The call on whose behalf the running code works, if it can be given up. */
-const running = new AsyncLocalStorage<AbortSignal>();
+import { runCall, runningCall } from "./running-call.ts";
 
 /** Does work that ends early when the signal aborts: its statements are cancelled in the database. */
 export function runCancellable<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
-  return running.run(signal, work);
+  return runCall({ ...runningCall(), signal }, work);
 }
 
 /** The signal of the running work; undefined where nobody can give it up. */
 export function runningSignal(): AbortSignal | undefined {
-  return running.getStore();
+  return runningCall()?.signal;
 }
 
 /** @throws the signal's reason, where the running work was given up. */
 export function throwIfGivenUp(): void {
-  running.getStore()?.throwIfAborted();
+  runningSignal()?.throwIfAborted();
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Code, createClient } from "@connectrpc/connect";
 import type { Core } from "../../src/app.ts";
-import { type Authenticate, createAuthenticate, freshProofs } from "../../src/authenticate/authenticate.ts";
+import { createAuthenticate, freshProofs } from "../../src/authenticate/authenticate.ts";
 import type { Question } from "../../src/authenticate/decision.ts";
 import { createLiveState } from "../../src/authenticate/live-state.ts";
 import { createProve } from "../../src/authenticate/prove.ts";
@@ -71,7 +71,9 @@ function breakCore(core: Core): Core {
 }
 
 /** The decision, with a point to break at every part that it is made of. */
-async function breakableAuthenticate(knowsSigningKeys: boolean): Promise<Authenticate> {
+async function breakableAuthenticate(
+  knowsSigningKeys: boolean,
+): Promise<ReturnType<typeof createAuthenticate>> {
   const { storage, seal, keyHasher } = service.core;
   const liveState = breaker.wrap(createLiveState(breaker.wrap(storage, ["verify"])));
   const foreignTexts = createForeignTexts(["ak", "sk"]);

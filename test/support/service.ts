@@ -94,6 +94,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       signingAlgorithm: "ES256",
       signingKeyDays: 90,
       corsOrigins: [],
+      leanTransport: true,
       // What is not asked for does not come between: a test that wants it says how long it takes.
       auditTimes: { sealMillis: NEVER, refusalMillis: NEVER },
       ...settings,

@@ -3,7 +3,6 @@ import {
   API_KEY_RIGHTS,
   type ApiKeyRightsRow,
   apiKeyStanding,
-  type CatalogueOf,
   KEY,
   type KeyRow,
   keyState,
@@ -12,7 +11,7 @@ import {
   type OrganizationRow,
   optionalOrganizationOf,
 } from "./live-rows.ts";
-import type { AskNow, LiveState } from "./live-state.ts";
+import type { AskNow, CatalogueOf, LiveState } from "./live-state.ts";
 
 /** @param secrets one row for each secret of a key. @param catalogue the position of the parameter. @param more columns. */
 export const apiKeyFrom = (secrets: string, catalogue: number, more = "") => `

@@ -1,9 +1,16 @@
 import { rateLimitOf } from "../credentials/rate-limit.ts";
-import type { Catalogue } from "../permissions/permission-pattern.ts";
 import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
 import { alikeList, alikeOrganization } from "./alike.ts";
 import type { OrganizationView } from "./decision.ts";
-import type { KeyState, Moment, OwnerState, SessionState, Standing } from "./live-state.ts";
+import type {
+  CatalogueOf,
+  KeyState,
+  Moment,
+  MomentRow,
+  OwnerState,
+  SessionState,
+  Standing,
+} from "./live-state.ts";
 
 /**
  * The time, and every permission that there is where `$<position>` says that it is not known.
@@ -45,12 +52,6 @@ export const API_KEY_OWNER = `
 export const MEMBER_COLUMNS = `
   u.id as user_id, u.email, u.platform_role, m.display_name, ${IS_ACTIVE_MEMBER} as user_active,
   r.id as role_id, r.name as role_name, r.permissions as role_permissions`;
-
-export interface MomentRow {
-  now: Date;
-  organization_catalogue: string[] | null;
-  platform_catalogue: string[] | null;
-}
 
 export interface OrganizationRow {
   organization_id: string;
@@ -101,9 +102,6 @@ export interface UserRow {
   role_name: string;
   role_permissions: string[];
 }
-
-/** The catalogue that a row tells, or the one that is known. */
-export type CatalogueOf = (row: MomentRow) => Catalogue;
 
 export function apiKeyStanding<State extends Standing<KeyState>>(row: ApiKeyRightsRow, state: State) {
   return {

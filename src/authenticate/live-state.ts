@@ -1,16 +1,9 @@
-import type { Hearing } from "../changes/change-feed.ts";
 import type { KeyFormat } from "../credentials/imported-key/key-format.ts";
 import type { KeyHashAlgorithm, SaltedAlgorithm } from "../credentials/imported-key/key-hash.ts";
 import type { StoredDigest } from "../credentials/key-digest.ts";
 import type { RateLimit } from "../credentials/rate-limit.ts";
 import type { Catalogue } from "../permissions/permission-pattern.ts";
-import type { Storage } from "../storage/open-storage.ts";
 import type { OrganizationView } from "./decision.ts";
-import { liveImportedKeys } from "./live-imported-keys.ts";
-import { liveKeys } from "./live-keys.ts";
-import type { CatalogueOf, MomentRow } from "./live-rows.ts";
-import { liveTokens } from "./live-tokens.ts";
-import { Remembered } from "./remembered.ts";
 
 /** What every lookup tells besides its subject. Times are the database's. */
 export interface Moment {
@@ -194,37 +187,19 @@ export interface LiveState {
   ): Promise<KeyTokenState | undefined>;
 }
 
+/** The time, and the catalogue where it was asked for. */
+export interface MomentRow {
+  now: Date;
+  organization_catalogue: string[] | null;
+  platform_catalogue: string[] | null;
+}
+
+/** The catalogue that a row tells, or the one that is known. */
+export type CatalogueOf = (row: MomentRow) => Catalogue;
+
 /** Asks one question of the database. The answer has the catalogue, too, unless that is known. */
 export type AskNow = <Row extends MomentRow>(
   name: string,
   sql: string,
   values: readonly unknown[],
 ) => Promise<{ readonly row: Row | undefined; readonly catalogueOf: CatalogueOf }>;
-
-/**
- * @param hearing of the changes of what changes seldom and is remembered: the catalogue and the formats of foreign
- * keys. Undefined: they are asked for each time.
- */
-export function createLiveState(storage: Storage, hearing?: Hearing): LiveState {
-  const catalogues = new Remembered<Catalogue>("catalogue", hearing);
-  const formats = new Remembered<readonly KeyFormatState[]>("key_formats", hearing);
-
-  const ask: AskNow = async <Row extends MomentRow>(
-    name: string,
-    sql: string,
-    values: readonly unknown[],
-  ) => {
-    const known = catalogues.recall();
-    const asked = catalogues.ask();
-    const row = await storage.verify<Row>(name, sql, [...values, known === undefined]);
-    const catalogueOf: CatalogueOf = ({ organization_catalogue, platform_catalogue }) =>
-      known ??
-      catalogues.keep(
-        { organization: organization_catalogue ?? [], platform: platform_catalogue ?? [] },
-        asked,
-      );
-    return { row, catalogueOf };
-  };
-
-  return { ...liveKeys(ask), ...liveTokens(ask), ...liveImportedKeys(storage, ask, formats) };
-}

@@ -4,10 +4,8 @@ import {
   API_KEY_RIGHTS,
   type ApiKeyRightsRow,
   apiKeyStanding,
-  type CatalogueOf,
   KEY_ITSELF,
   MEMBER_COLUMNS,
-  type MomentRow,
   momentColumns,
   momentOf,
   ORGANIZATION,
@@ -19,7 +17,15 @@ import {
   type UserRow,
   userOf,
 } from "./live-rows.ts";
-import type { AskNow, KeyTokenState, LiveState, SessionState, SigningKeyState } from "./live-state.ts";
+import type {
+  AskNow,
+  CatalogueOf,
+  KeyTokenState,
+  LiveState,
+  MomentRow,
+  SessionState,
+  SigningKeyState,
+} from "./live-state.ts";
 
 const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,

@@ -1,5 +1,4 @@
 import type { Tag } from "../changes/mutate.ts";
-import { requireCallersOwn } from "../credentials/live-key.ts";
 import { AuthError, type Reason, type RefusedSubject } from "../errors.ts";
 import type { Decision, Identity } from "./decision.ts";
 import type { HeldSecret, Trace } from "./trace.ts";
@@ -80,4 +79,21 @@ export function identityAt(
   }
   trace.names(identity);
   return identity;
+}
+
+/**
+ * Whoever asks for one organization learns of another's credential that it is another's, and nothing of its state.
+ *
+ * @param callerOrganizationId empty: whoever asks is bound to none.
+ * @throws AuthError ORGANIZATION_MISMATCH
+ */
+function requireCallersOwn(
+  { id }: { readonly id: string },
+  callerOrganizationId: string,
+  trace: Pick<Trace, "check">,
+): void {
+  if (callerOrganizationId !== "" && id !== callerOrganizationId) {
+    trace.check("organization", () => "the caller's own");
+    throw new AuthError("ORGANIZATION_MISMATCH");
+  }
 }

@@ -1,24 +1,6 @@
 import type { KeyState, Standing } from "../authenticate/live-state.ts";
 import { type End, endedAlready, endMillis } from "../authenticate/proof.ts";
-import type { Trace } from "../authenticate/trace.ts";
-import { AuthError, type Reason } from "../errors.ts";
-
-/**
- * Whoever asks for one organization learns of another's credential that it is another's, and nothing of its state.
- *
- * @param callerOrganizationId empty: whoever asks is bound to none.
- * @throws AuthError ORGANIZATION_MISMATCH
- */
-export function requireCallersOwn(
-  { id }: { readonly id: string },
-  callerOrganizationId: string,
-  trace: Pick<Trace, "check">,
-): void {
-  if (callerOrganizationId !== "" && id !== callerOrganizationId) {
-    trace.check("organization", () => "the caller's own");
-    throw new AuthError("ORGANIZATION_MISMATCH");
-  }
-}
+import type { Reason } from "../errors.ts";
 
 /** When a key, and the one of its secrets that was presented, come to their ends. */
 export function endsOfKey(

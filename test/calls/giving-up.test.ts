@@ -16,7 +16,8 @@ import { until } from "../support/until.ts";
 
 let service: TestService;
 before(async () => {
-  service = await startService();
+  // Each call asks the database, which is there to be waited for.
+  service = await startService({ memoryBytes: 0 });
   // The first call of all connects to the database, which may take longer than a deadline of these tests.
   await service.client(AuthenticationService).authenticate({
     headers: [{ name: "X-API-Key", value: service.apiKey }],

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { hash as argon2Hash } from "@node-rs/argon2";
-import { createLiveState } from "../../src/authenticate/live-state.ts";
 import type { Disproof, Proof } from "../../src/authenticate/proof.ts";
+import { createLiveState } from "../../src/authenticate/read-live-state.ts";
 import { DecisionTrace } from "../../src/authenticate/trace.ts";
 import { importedKeyScheme } from "../../src/credentials/imported-key/imported-key-scheme.ts";
 import { createImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";

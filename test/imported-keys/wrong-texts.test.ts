@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { createLiveState } from "../../src/authenticate/live-state.ts";
+import { createLiveState } from "../../src/authenticate/read-live-state.ts";
 import { createImportedKeys, type ImportedKeys } from "../../src/credentials/imported-key/imported-keys.ts";
 import { createForeignTexts } from "../../src/credentials/imported-key/key-format.ts";
 import { AuthError } from "../../src/errors.ts";

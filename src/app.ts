@@ -7,7 +7,7 @@ import type { CheckpointPace } from "./audit/seal-events.ts";
 import { createAuthenticate, createExplain, freshProofs } from "./authenticate/authenticate.ts";
 import { createCacheTags } from "./authenticate/cache-tags.ts";
 import { ProofMemory } from "./authenticate/proof-memory.ts";
-import { createProve } from "./authenticate/prove.ts";
+import { createProve, createScreen } from "./authenticate/prove.ts";
 import { createLiveState } from "./authenticate/read-live-state.ts";
 import { createRevocationWatch } from "./authenticate/watch-revocations.ts";
 import { ChangeFeed, type Hearing } from "./changes/change-feed.ts";
@@ -144,18 +144,17 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   const apiKeyPrefixes = new Set([apiKeyPrefix, ...settings.apiKeyOldPrefixes]);
   const foreignTexts = createForeignTexts([...apiKeyPrefixes, SERVICE_KEY_PREFIX]);
   const importedKeys = createImportedKeys({ storage, liveState, keyHasher, seal, foreignTexts, log });
-  const prove = createProve(
-    createSchemes({
-      liveState,
-      keyHasher,
-      tokenVerifier,
-      apiKeyPrefixes,
-      importedKeys,
-      defaultAudience: audience,
-    }),
-  );
+  const schemes = createSchemes({
+    liveState,
+    keyHasher,
+    tokenVerifier,
+    apiKeyPrefixes,
+    importedKeys,
+    defaultAudience: audience,
+  });
+  const prove = createProve(schemes);
   const proofs = remembers
-    ? new ProofMemory({ prove, hearing: feed, maxBytes: settings.memoryBytes })
+    ? new ProofMemory({ prove, screen: createScreen(schemes), hearing: feed, maxBytes: settings.memoryBytes })
     : freshProofs(prove);
   const reach = (revision: string) => feed.reach(revision);
 

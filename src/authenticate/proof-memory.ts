@@ -7,7 +7,7 @@ import { Flights } from "./flights.ts";
 import { isTrusted } from "./freshness.ts";
 import { HeardTags, type HeldTag } from "./heard-tags.ts";
 import type { Disproof, Proof } from "./proof.ts";
-import type { Prove } from "./prove.ts";
+import type { Prove, Screen } from "./prove.ts";
 
 /** For how long it is remembered that a text is nobody's credential, and of how many texts. */
 const DISPROOF_MILLIS = 5_000;
@@ -39,6 +39,8 @@ interface Disproved {
 export interface ProofMemoryOptions {
   /** Asks the database. */
   readonly prove: Prove;
+  /** Asked before that: what is nobody's by its form alone takes neither a read nor any memory. */
+  readonly screen: Screen;
   readonly hearing: Hearing;
   /** How much memory it may take, about. */
   readonly maxBytes: number;
@@ -56,6 +58,7 @@ export class ProofMemory {
   /** What the database said, if that still holds; else what it says. */
   readonly prove: Prove = (credential, context) => this.#recall(credential, context);
   readonly #ask: Prove;
+  readonly #screen: Screen;
   readonly #hearing: Hearing;
   readonly #tags: HeardTags;
   readonly #flights = new Flights<Proof | Disproof>();
@@ -65,8 +68,9 @@ export class ProofMemory {
   /** The oldest first. */
   readonly #disproofs = new Map<string, Disproved>();
 
-  constructor({ prove, hearing, maxBytes }: ProofMemoryOptions) {
+  constructor({ prove, screen, hearing, maxBytes }: ProofMemoryOptions) {
     this.#ask = prove;
+    this.#screen = screen;
     this.#hearing = hearing;
     this.#proofs = new LRUCache({
       maxSize: maxBytes,
@@ -108,6 +112,7 @@ export class ProofMemory {
     if (disproof !== undefined && this.#isCurrentDisproof(disproof)) {
       return disproof.answer;
     }
+    this.#screen(credential);
     return this.#flights.join(nameFor(name, organizationId), this.#hearing.generation, () =>
       this.#learn(name, credential, context),
     );

@@ -11,6 +11,17 @@ export type Prove = (
   context: ProofContext,
 ) => Proof | Disproof | Promise<Proof | Disproof>;
 
+/** @throws AuthError for what is nobody's credential by its form alone. */
+export type Screen = (credential: PresentedCredential) => void;
+
+/** Asks nothing and nobody. */
+export function createScreen(schemes: readonly Scheme[]): Screen {
+  return (credential) => {
+    // The first that it is for has the say, as in prove().
+    schemes.some((scheme) => scheme.screen(credential));
+  };
+}
+
 /** Asks the database, each time. */
 export function createProve(schemes: readonly Scheme[]): Prove {
   return async (credential, context) => {

@@ -1,4 +1,11 @@
-import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
+import {
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual,
+} from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { LOCKS } from "../storage/locks.ts";
 import type { Storage } from "../storage/open-storage.ts";
@@ -48,14 +55,14 @@ export async function loadKeyHasher(storage: Storage, seal: Seal): Promise<KeyHa
     return em.create(Pepper, { id, sealedSecret });
   });
 
-  const opened = new Map<string, Buffer>();
+  const opened = new Map<string, KeyObject>();
   const open = (id: string, sealed: Uint8Array) => {
-    const secret = opened.get(id) ?? seal.open(sealed, placeOfPepper(id));
+    const secret = opened.get(id) ?? createSecretKey(seal.open(sealed, placeOfPepper(id)));
     opened.set(id, secret);
     return secret;
   };
   const currentSecret = open(current.id, current.sealedSecret);
-  const hmac = (secret: Buffer, text: string) => createHmac("sha256", secret).update(text).digest();
+  const hmac = (secret: KeyObject, text: string) => createHmac("sha256", secret).update(text).digest();
   const nothing = Buffer.alloc(32);
 
   return {

@@ -5,6 +5,12 @@ import type { PresentedCredential } from "./credential-headers.ts";
 /** One kind of credential. */
 export interface Scheme {
   /**
+   * Whether a credential is for this scheme, as far as its form tells. Nothing is asked for it.
+   *
+   * @throws AuthError where it is, and by its form alone is nobody's.
+   */
+  screen(presented: PresentedCredential): boolean;
+  /**
    * - not of this kind: undefined
    * - of this kind, and nobody's: rejects with an AuthError that says why; or answers so, where the database had to
    *   be asked and that may be remembered for a moment

@@ -13,7 +13,7 @@ export interface SchemeParts {
   readonly keyHasher: KeyHasher;
   readonly tokenVerifier: TokenVerifier;
   readonly apiKeyPrefixes: ReadonlySet<string>;
-  readonly importedKeys: Pick<ImportedKeys, "find">;
+  readonly importedKeys: Pick<ImportedKeys, "find" | "mayHave">;
   /** Expected of a token where the request asks for no audience. */
   readonly defaultAudience: string;
 }

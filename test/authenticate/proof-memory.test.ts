@@ -96,6 +96,7 @@ function memoryOf(more: (context: ProofContext) => Partial<Proof> = () => ({}), 
   const database = new SlowDatabase();
   const memory = new ProofMemory({
     prove: ({ text }, context) => database.prove(text, more(context)),
+    screen: () => {},
     hearing,
     maxBytes,
   });
@@ -182,6 +183,7 @@ test("however the reads of a tag overlap with its changes, nobody is told what w
       const ownTags = (text: string): Tag[] => (text === "a" ? [...tags] : ["org:1"]);
       const own = new ProofMemory({
         prove: ({ text }) => database.prove(text, { tags: ownTags(text) }),
+        screen: () => {},
         hearing,
         maxBytes: MAX_BYTES,
       });
@@ -289,6 +291,7 @@ test("what is nobody's credential is remembered for 5 seconds, and of the last 1
       asked += 1;
       return { disproved: "API_KEY_INVALID" } as const;
     },
+    screen: () => {},
     hearing,
     maxBytes: MAX_BYTES,
   });
@@ -381,6 +384,7 @@ test("a read is given up when all are that wait for it, and not before", async (
       signals.push(runningSignal() ?? assert.fail("it cannot be given up"));
       return never.promise;
     },
+    screen: () => {},
     hearing,
     maxBytes: MAX_BYTES,
   });

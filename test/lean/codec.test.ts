@@ -11,7 +11,7 @@ import {
   AuthenticateResponseSchema,
   BatchAuthenticateRequestSchema,
 } from "../../src/gen/latchkey/v1/authentication_pb.ts";
-import { answerBytes } from "../../src/server/lean/answer-bytes.ts";
+import { AnswerWriter, ENVELOPE_BYTES, envelope } from "../../src/server/lean/answer-bytes.ts";
 import type { AskedQuestion } from "../../src/server/lean/asked-question.ts";
 import { readQuestion, readQuestions } from "../../src/server/lean/question-binary.ts";
 import { readQuestionJson } from "../../src/server/lean/question-json.ts";
@@ -248,17 +248,25 @@ const cacheTag = (tag: Tag) => `opaque ${tag}`;
 
 test("writes an answer as protobuf-es does, whatever its revision", () => {
   const kept = { ...decision, tags: ["key:1", "org:2"] as const, endTime: new Date(1_900_000_000_000) };
+  const writer = new AnswerWriter(cacheTag);
   for (const one of [decision, kept]) {
     for (const revision of ["", "r1", 'r"2', "r".repeat(200), "r1"]) {
-      const { message, enveloped, json } = answerBytes(one, revision, cacheTag);
+      const message = writer.binary(one, revision);
       const read = fromBinary(AuthenticateResponseSchema, message);
       assert.equal(read.revision, revision);
       assert.equal(read.principal?.displayName, "Zoë");
       assert.deepEqual(read.cacheTags, one === kept ? kept.tags.map(cacheTag) : []);
-      assert.deepEqual(Buffer.from(toBinary(AuthenticateResponseSchema, read)), Buffer.from(message));
-      assert.equal(toJsonString(AuthenticateResponseSchema, read), json.toString());
+      assert.deepEqual(Buffer.from(toBinary(AuthenticateResponseSchema, read)), message);
+      assert.equal(toJsonString(AuthenticateResponseSchema, read), writer.json(one, revision).toString());
+      const enveloped = envelope(writer.binary(one, revision, ENVELOPE_BYTES));
       assert.equal(enveloped.readUInt32BE(1), message.length);
-      assert.equal(answerBytes(one, revision, cacheTag).json, json);
+      assert.deepEqual(enveloped.subarray(ENVELOPE_BYTES), message);
     }
   }
+});
+
+test("answers without a limit may be kept, those of a key with a limit may not", () => {
+  const writer = new AnswerWriter(cacheTag);
+  const limited = { ...decision, tags: ["key:1"] as const, rateLimit: { requests: 1, windowSeconds: 1 } };
+  assert.deepEqual(fromBinary(AuthenticateResponseSchema, writer.binary(limited, "r")).cacheTags, []);
 });

@@ -8,6 +8,7 @@ import {
 } from "@connectrpc/connect-node";
 import { v7 as uuidv7 } from "uuid";
 import { type AppSettings, buildApp, type Core, openCore } from "../../src/app.ts";
+import type { Hearing } from "../../src/changes/change-feed.ts";
 import { EVERYTHING } from "../../src/changes/feed-position.ts";
 import { insertApiKey } from "../../src/credentials/api-key/create-api-key.ts";
 import { mintKey } from "../../src/credentials/secret-key.ts";
@@ -36,6 +37,8 @@ export interface TestService {
   readonly connection: DatabaseConnection;
   readonly core: Core;
   readonly encryptionKey: Buffer;
+  /** What it has heard of changes. */
+  readonly hearing: Hearing;
   /** Every line that was logged. */
   readonly logged: string[];
   readonly organizationId: string;
@@ -125,6 +128,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
     connection,
     core,
     encryptionKey,
+    hearing: app.hearing,
     logged,
     organizationId: seeded.organizationId,
     admin: seeded.admin,

@@ -1,5 +1,6 @@
 import type { Identity } from "../../authenticate/decision.ts";
 import { endedAlready, type Proof } from "../../authenticate/proof.ts";
+import { AuthError } from "../../errors.ts";
 import type { Scheme } from "../scheme.ts";
 import { proofOfKeyToken } from "./key-token-proof.ts";
 import { memberRights } from "./member-rights.ts";
@@ -13,6 +14,12 @@ import { outlineToken } from "./verify-token.ts";
  */
 export function accessTokenScheme(parts: ReadTokenParts & { readonly defaultAudience: string }): Scheme {
   return {
+    screen({ kind, text }) {
+      if (kind === "bearer" && outlineToken(text) === undefined) {
+        throw new AuthError("TOKEN_INVALID");
+      }
+      return kind === "bearer";
+    },
     async prove({ kind, text }, context) {
       const { organizationId, trace } = context;
       if (kind !== "bearer") {

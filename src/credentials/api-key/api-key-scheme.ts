@@ -11,6 +11,7 @@ import {
   inBoth,
   isPattern,
 } from "../../permissions/permission-pattern.ts";
+import type { PresentedCredential } from "../credential-headers.ts";
 import type { KeyHasher } from "../key-digest.ts";
 import { endsOfKey, expireTimeOf } from "../live-key.ts";
 import type { Scheme } from "../scheme.ts";
@@ -22,13 +23,24 @@ export function apiKeyScheme(parts: {
   readonly keyHasher: KeyHasher;
   readonly apiKeyPrefixes: ReadonlySet<string>;
 }): Scheme {
+  const { apiKeyPrefixes } = parts;
+  const isForUs = ({ kind, text }: PresentedCredential) =>
+    kind !== "service_key" && beginsAsOurs(text, apiKeyPrefixes);
   return {
-    async prove({ kind, text }, { trace }) {
-      if (kind === "service_key" || !beginsAsOurs(text, parts.apiKeyPrefixes)) {
+    screen(presented) {
+      const isOurs = isForUs(presented);
+      if (isOurs && parseKey(presented.text, apiKeyPrefixes) === undefined) {
+        throw new AuthError("API_KEY_INVALID");
+      }
+      return isOurs;
+    },
+    async prove(presented, { trace }) {
+      const { text } = presented;
+      if (!isForUs(presented)) {
         return undefined;
       }
       trace.check("form", () => "an API key, by its prefix, length and checksum");
-      const lookupId = parseKey(text, parts.apiKeyPrefixes);
+      const lookupId = parseKey(text, apiKeyPrefixes);
       if (lookupId === undefined) {
         throw new AuthError("API_KEY_INVALID");
       }

@@ -10,9 +10,16 @@ import type { ImportedKeys } from "./imported-keys.ts";
 export function importedKeyScheme({
   importedKeys,
 }: {
-  readonly importedKeys: Pick<ImportedKeys, "find">;
+  readonly importedKeys: Pick<ImportedKeys, "find" | "mayHave">;
 }): Scheme {
   return {
+    screen({ kind, text }) {
+      const mayBe = kind !== "service_key" && importedKeys.mayHave(text);
+      if (kind === "api_key" && !mayBe) {
+        throw new AuthError("API_KEY_INVALID");
+      }
+      return mayBe;
+    },
     async prove({ kind, text }, { trace }) {
       if (kind === "service_key") {
         return undefined;

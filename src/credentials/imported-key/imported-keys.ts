@@ -20,6 +20,8 @@ import { createSaltedCheck } from "./salted-check.ts";
 
 /** The API keys that were taken over from other systems, by their texts. */
 export interface ImportedKeys {
+  /** Whether a text may be one of them: it begins neither as one of ours nor as a JWT. */
+  mayHave(text: string): boolean;
   /**
    * What is true now of the imported key whose secret this text is. That it is its secret is proved; whether the
    * key is any good is for the caller to see.
@@ -86,6 +88,7 @@ export function createImportedKeys(parts: ImportedKeyParts): ImportedKeys {
   }
 
   return {
+    mayHave: (text) => parts.foreignTexts.mayBeForeign(text),
     async find(text, trace) {
       if (!parts.foreignTexts.mayBeForeign(text)) {
         return undefined;

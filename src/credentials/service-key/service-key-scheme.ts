@@ -19,6 +19,12 @@ export function serviceKeyScheme(parts: {
   readonly keyHasher: KeyHasher;
 }): Scheme {
   return {
+    screen({ kind, text }) {
+      if (kind === "service_key" && parseKey(text, PREFIXES) === undefined) {
+        throw new AuthError("SERVICE_KEY_INVALID");
+      }
+      return kind === "service_key";
+    },
     async prove({ kind, text }, { organizationId, trace }) {
       if (kind !== "service_key") {
         return undefined;

@@ -1,5 +1,5 @@
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
-import { type AnswerBytes, ENVELOPE_BYTES, envelope } from "./answer-bytes.ts";
+import { ENVELOPE_BYTES, enclose, envelope } from "./answer-bytes.ts";
 import type { CallHead } from "./call-head.ts";
 import type { ErrorBytes } from "./error-bytes.ts";
 
@@ -19,35 +19,31 @@ const LEAST_TO_COMPRESS = 1024;
 const COMPRESSIONS = [compressionGzip, compressionBrotli];
 const COMPRESSED = 1;
 
-/** @param vary what else the answer depends on; empty: nothing. */
+/**
+ * @param message of the answer; of gRPC with room for its envelope.
+ * @param vary what else the answer depends on; empty: nothing.
+ */
 export function answerWith(
   { format, accepts }: CallHead,
-  bytes: AnswerBytes,
+  message: Buffer,
   requestId: string,
   vary: string,
 ): LeanAnswer | Promise<LeanAnswer> {
   const compression = compressionFor(accepts);
   if (format !== "grpc") {
-    return connectAnswer(
-      200,
-      format,
-      format === "json" ? bytes.json : bytes.message,
-      compression,
-      requestId,
-      vary,
-    );
+    return connectAnswer(200, format, message, compression, requestId, vary);
   }
   const headers = fieldsOf(vary, ["content-type", "application/grpc+proto"]);
   if (compression !== undefined) {
     headers.push("grpc-encoding", compression.name);
   }
   headers.push("x-request-id", requestId);
-  const answer = { status: 200, headers, body: bytes.enveloped, isOk: true };
-  if (compression === undefined || bytes.enveloped.length - ENVELOPE_BYTES < LEAST_TO_COMPRESS) {
+  const answer = { status: 200, headers, body: envelope(message), isOk: true };
+  if (compression === undefined || message.length - ENVELOPE_BYTES < LEAST_TO_COMPRESS) {
     return answer;
   }
-  const compressed = compression.compress(bytes.message as Uint8Array<ArrayBuffer>);
-  return compressed.then((body) => ({ ...answer, body: envelope(body, COMPRESSED) }));
+  const compressed = compression.compress(message.subarray(ENVELOPE_BYTES) as Uint8Array<ArrayBuffer>);
+  return compressed.then((body) => ({ ...answer, body: enclose(body, COMPRESSED) }));
 }
 
 /** Refuses a call of which too little has come to be read: of that, nothing is negotiated yet. */

@@ -17,7 +17,7 @@ import { headerFieldsOf } from "../call-context.ts";
 import { logCall, logUnread } from "../call-log-interceptor.ts";
 import { faultOf, translate } from "../error-interceptor.ts";
 import { requestIdOf } from "../request-id.ts";
-import { answerBytes, ENVELOPE_BYTES } from "./answer-bytes.ts";
+import { AnswerWriter, ENVELOPE_BYTES } from "./answer-bytes.ts";
 import type { AskedQuestion } from "./asked-question.ts";
 import { type CallHead, readCallHead } from "./call-head.ts";
 import { errorBytes } from "./error-bytes.ts";
@@ -54,11 +54,12 @@ export function createLeanCalls(parts: LeanParts): LeanCalls {
   }
   const { permission } = rule;
   const vary = parts.corsOrigins.size === 0 ? "" : "Origin";
+  const writer = new AnswerWriter(parts.cacheTag);
   return {
     serves: (method, path) => path === PATH && method === "POST",
     begin(request) {
       const head = readCallHead(request.isHttp2, request.rawHeaders);
-      return head && new AuthenticateCall(parts, permission, vary, head, request);
+      return head && new AuthenticateCall(parts, permission, writer, vary, head, request);
     },
   };
 }
@@ -67,6 +68,7 @@ export function createLeanCalls(parts: LeanParts): LeanCalls {
 class AuthenticateCall implements LeanCall, RunningCall {
   readonly #parts: LeanParts;
   readonly #permission: PermissionRule;
+  readonly #writer: AnswerWriter;
   readonly #vary: string;
   readonly #head: CallHead;
   readonly #headers: readonly HeaderField[];
@@ -81,12 +83,14 @@ class AuthenticateCall implements LeanCall, RunningCall {
   constructor(
     parts: LeanParts,
     permission: PermissionRule,
+    writer: AnswerWriter,
     vary: string,
     head: CallHead,
     { rawHeaders, peerAddress }: RequestHead,
   ) {
     this.#parts = parts;
     this.#permission = permission;
+    this.#writer = writer;
     this.#vary = vary;
     this.#head = head;
     this.#headers = headerFieldsOf(rawHeaders);
@@ -197,8 +201,12 @@ class AuthenticateCall implements LeanCall, RunningCall {
 
   #allow(decision: Decision): LeanAnswer | Promise<LeanAnswer> {
     this.#log("Ok", undefined, decision.principal.id, undefined);
-    const bytes = answerBytes(decision, this.#revision, this.#parts.cacheTag);
-    return answerWith(this.#head, bytes, this.#requestId, this.#vary);
+    const { format } = this.#head;
+    const message =
+      format === "json"
+        ? this.#writer.json(decision, this.#revision)
+        : this.#writer.binary(decision, this.#revision, format === "grpc" ? ENVELOPE_BYTES : 0);
+    return answerWith(this.#head, message, this.#requestId, this.#vary);
   }
 
   #refuse(thrown: unknown): LeanAnswer | Promise<LeanAnswer> {

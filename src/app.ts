@@ -26,6 +26,7 @@ import { HealthStatus } from "./grpc-health/index.ts";
 import { organizationExists } from "./organizations/read-organizations.ts";
 import { SharedRateLimiter } from "./rate-limit/shared-rate-limiter.ts";
 import { watchHealth } from "./server/health-watch.ts";
+import { MOST_LARGE_MESSAGE_BYTES } from "./server/large-messages.ts";
 import { createLeanCalls } from "./server/lean/lean-calls.ts";
 import { listenOnePort, type OnePort, type OnePortOptions } from "./server/one-port.ts";
 import { createHandler, MOST_MESSAGE_BYTES, type RouteParts, SERVICES } from "./server/routes.ts";
@@ -184,6 +185,7 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
 
   const routeParts: RouteParts = {
     authenticate: createAuthenticate({ proofs, reach, usageMeter, rateLimiter }),
+    peek: createAuthenticate({ proofs, reach, usageMeter: { count() {} }, rateLimiter: { take() {} } }),
     explain: createExplain(prove, reach),
     revision: () => feed.revision,
     cacheTag,
@@ -222,7 +224,11 @@ export async function buildApp(core: Core, settings: AppSettings, log: Logger): 
   };
   const handler = createHandler(routeParts);
   const leanCalls = settings.leanTransport
-    ? createLeanCalls({ ...routeParts, mostMessageBytes: MOST_MESSAGE_BYTES })
+    ? createLeanCalls({
+        ...routeParts,
+        mostMessageBytes: MOST_MESSAGE_BYTES,
+        mostLargeMessageBytes: MOST_LARGE_MESSAGE_BYTES,
+      })
     : undefined;
 
   return {

@@ -153,7 +153,8 @@ export function questionOf(
   return { ...request, callerOrganizationId: caller?.organizationId ?? "" };
 }
 
-function errorResult(error: AuthError): AuthenticateResult {
+/** What a batch tells of one question that it could not allow. */
+export function errorResult(error: AuthError): AuthenticateResult {
   const { code, reason, message, metadata, retryAfterMillis } = errorFacts(error);
   const retryDelay = retryAfterMillis === undefined ? undefined : durationFromMs(retryAfterMillis);
   const value = { code, reason, message, metadata, ...(retryDelay && { retryDelay }) };

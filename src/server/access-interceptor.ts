@@ -2,7 +2,7 @@ import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import type { Actor } from "../authenticate/actor.ts";
-import type { Authenticate, Explain } from "../authenticate/authenticate.ts";
+import type { Authenticate } from "../authenticate/authenticate.ts";
 import { authorize, type PermissionRule, type Subject } from "../authenticate/authorize.ts";
 import { type Decision, type Question, subjectOf as subjectOfDecision } from "../authenticate/decision.ts";
 import type { HeaderField } from "../credentials/credential-headers.ts";
@@ -12,7 +12,8 @@ import { actorKey, peerAddressKey, rawHeadersKey, readmitKey } from "./call-cont
 
 export interface AccessParts {
   readonly authenticate: Authenticate;
-  readonly explain: Explain;
+  /** As `authenticate`, where it is no use of the credential: neither counted nor limited. */
+  readonly peek: Authenticate;
   readonly organizationExists: (id: string, orDeleted: boolean) => Promise<boolean>;
   /** `any`: whoever reaches the port may ask about a credential. */
   readonly callers: "any" | "authenticated";
@@ -42,24 +43,13 @@ export function createAccessInterceptor(parts: AccessParts): Interceptor {
       values.set(actorKey, await admit(parts, rule, values, subject));
       if (request.stream) {
         // By the same rule. To go on reading is no use of a key.
-        const unused = { ...parts, authenticate: withoutUse(parts.explain) };
+        const unused = { ...parts, authenticate: parts.peek };
         values.set(readmitKey, async () => {
           await admit(unused, rule, values, subject);
         });
       }
     }
     return await next(request);
-  };
-}
-
-/** The same decision, which counts for nothing. */
-function withoutUse(explain: Explain): Authenticate {
-  return async (question) => {
-    const { outcome } = await explain(question);
-    if (outcome instanceof AuthError) {
-      throw outcome;
-    }
-    return outcome;
   };
 }
 

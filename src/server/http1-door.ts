@@ -59,7 +59,7 @@ export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePo
     const { method, url, rawHeaders, httpVersionMinor } = request;
     const isLean = httpVersionMinor === 1 && leanCalls?.serves(method, url);
     const peerAddress = socket.remoteAddress ?? "";
-    const call = isLean ? leanCalls?.begin({ isHttp2: false, rawHeaders, peerAddress }) : undefined;
+    const call = isLean ? leanCalls?.begin(url, { isHttp2: false, rawHeaders, peerAddress }) : undefined;
     if (call === undefined) void handler(request, response);
     else exchange = new Http1Exchange(request, response, call);
   });

@@ -65,7 +65,9 @@ export function http2Door({ handler, leanCalls, onError }: Served, limits: OnePo
     const { stream, rawHeaders, peerAddress } = asked;
     if (stream.closed || stream.destroyed) return;
     const isTooLarge = headerListSize(rawHeaders) > limits.maxHeaderBytes;
-    const call = isTooLarge ? undefined : leanCalls?.begin({ isHttp2: true, rawHeaders, peerAddress });
+    const call = isTooLarge
+      ? undefined
+      : leanCalls?.begin(asked.headers[":path"], { isHttp2: true, rawHeaders, peerAddress });
     if (call !== undefined) asked.open.exchange = new Http2Exchange(asked, call);
     // An empty body may have ended before anybody listened.
     else serveLong(asked, stream.readableEnded ? Readable.from([]) : undefined);

@@ -2,8 +2,6 @@ import type { DescMethodUnary } from "@bufbuild/protobuf";
 import type { ConnectRouter, HandlerContext, MethodImpl, StreamRequest } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
-import type { Explain } from "../authenticate/authenticate.ts";
-import { AuthError } from "../errors.ts";
 import { type AccessParts, createAccessInterceptor } from "./access-interceptor.ts";
 import { accessRuleOf } from "./access-rules.ts";
 import { createAuditInterceptor } from "./audit-interceptor.ts";
@@ -12,7 +10,7 @@ import { createErrorInterceptor } from "./error-interceptor.ts";
 import { wireCallKey } from "./wire-call.ts";
 
 /** One message, as it is sent and as it is decompressed, of a method that takes many things at once. */
-const MOST_BYTES = 4 * 1024 * 1024;
+export const MOST_LARGE_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 /**
  * Serves a method anew, so that it takes larger messages than others: from whoever may call it. Where that is
@@ -30,22 +28,12 @@ export type ServeLarge = <Method extends DescMethodUnary>(
  */
 export function createServeLarge(
   parts: AccessParts & {
-    readonly explain: Explain;
     readonly refusals: Pick<RefusalRecorder, "note">;
     readonly log: Logger;
   },
 ): ServeLarge {
-  const admit = createAccessInterceptor({
-    ...parts,
-    // It is not a use of the credential yet.
-    async authenticate(question) {
-      const { outcome } = await parts.explain(question);
-      if (outcome instanceof AuthError) {
-        throw outcome;
-      }
-      return outcome;
-    },
-  });
+  // It is not a use of the credential yet.
+  const admit = createAccessInterceptor({ ...parts, authenticate: parts.peek });
   const log = createCallLogInterceptor(parts.log);
   const translate = createErrorInterceptor();
   const audit = createAuditInterceptor(parts.refusals);
@@ -70,7 +58,7 @@ export function createServeLarge(
     if (parts.callers === "any" && rule.kind === "permission" && rule.caller) {
       return;
     }
-    router.rpc(method, implementation, { readMaxBytes: MOST_BYTES, requestGate: gate });
+    router.rpc(method, implementation, { readMaxBytes: MOST_LARGE_MESSAGE_BYTES, requestGate: gate });
   };
 }
 

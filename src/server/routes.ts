@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import type { AuditKeys } from "../audit/audit-keys.ts";
 import { AuditServiceImpl } from "../audit/audit-service.ts";
 import type { RefusalRecorder } from "../audit/refusal-recorder.ts";
+import type { Explain } from "../authenticate/authenticate.ts";
 import { AuthenticationServiceImpl } from "../authenticate/authentication-service.ts";
 import type { RevocationWatch } from "../authenticate/watch-revocations.ts";
 import { createIdempotently } from "../changes/idempotent-service.ts";
@@ -72,6 +73,7 @@ export interface RouteParts
   extends AccessParts,
     Omit<TokenServiceParts, "actorOf" | "browserSessions" | "peerAddressOf" | "rawHeadersOf"> {
   readonly passwordPolicy: PasswordPolicy;
+  readonly explain: Explain;
   readonly revocations: RevocationWatch;
   /** Up to where changes are taken into account. */
   readonly revision: () => string;

@@ -109,7 +109,7 @@ export class AnswerWriter {
   }
 }
 
-function charactersOf(bytes: Uint8Array): string {
+export function charactersOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
 
@@ -125,4 +125,14 @@ export function enclose(message: Uint8Array, flags = 0): Buffer {
   const bytes = Buffer.allocUnsafe(ENVELOPE_BYTES + message.length);
   bytes.set(message, ENVELOPE_BYTES);
   return envelope(bytes, flags);
+}
+
+/** A length, as Protocol Buffers write it. */
+export function varint(value: number): string {
+  let text = "";
+  let rest = value;
+  for (; rest > 127; rest >>>= 7) {
+    text += String.fromCharCode((rest & 127) | 128);
+  }
+  return text + String.fromCharCode(rest);
 }

@@ -18,7 +18,7 @@ export interface LeanCalls {
    *
    * @returns undefined where the long way has to serve it.
    */
-  begin(head: RequestHead): LeanCall | undefined;
+  begin(path: string | undefined, head: RequestHead): LeanCall | undefined;
 }
 
 /** One of them, of which the head has come. */

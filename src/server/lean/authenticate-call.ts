@@ -1,0 +1,31 @@
+import { questionOf } from "../../authenticate/authentication-service.ts";
+import type { Decision } from "../../authenticate/decision.ts";
+import type { AnswerWriter } from "./answer-bytes.ts";
+import type { AskedQuestion } from "./asked-question.ts";
+import { AskingCall, type AskingContext } from "./asking-call.ts";
+import { readQuestion } from "./question-binary.ts";
+import { readQuestionJson } from "./question-json.ts";
+
+/** One call of `Authenticate`. */
+export class AuthenticateCall extends AskingCall<AskedQuestion, Decision> {
+  declare protected readonly context: AskingContext & { readonly writer: AnswerWriter };
+
+  protected override read(message: Buffer): AskedQuestion | undefined {
+    return this.head.format === "json" ? readQuestionJson(message) : readQuestion(message);
+  }
+
+  protected override ask(asked: AskedQuestion): Decision | Promise<Decision> {
+    return this.context.authenticate(questionOf(asked, this.actor));
+  }
+
+  protected override message(decision: Decision): Buffer {
+    const { writer } = this.context;
+    return this.head.format === "json"
+      ? writer.json(decision, this.revision)
+      : writer.binary(decision, this.revision, this.room);
+  }
+
+  protected override subject({ principal }: Decision): string {
+    return principal.id;
+  }
+}

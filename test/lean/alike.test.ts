@@ -5,11 +5,13 @@ import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import {
   type AuthenticateRequest,
   AuthenticateRequestSchema,
+  BatchAuthenticateRequestSchema,
 } from "../../src/gen/latchkey/v1/authentication_pb.ts";
 import { startService, type TestService } from "../support/service.ts";
 import { http1Client, http2Client, type RawClient, type RawRequest, type Said } from "./raw-exchange.ts";
 
 const PATH = "/latchkey.v1.AuthenticationService/Authenticate";
+const BATCH_PATH = "/latchkey.v1.AuthenticationService/BatchAuthenticate";
 
 type Fields = RawRequest["fields"];
 type Ask = Partial<Omit<AuthenticateRequest, "$typeName" | "headers">> & { headers?: [string, string][] };
@@ -23,11 +25,19 @@ interface Way {
   readonly acceptField: string;
   readonly timeout: (text: string) => Fields;
   readonly body: (ask: Ask) => Buffer;
+  /** Of several at once. */
+  readonly batch: (asks: readonly Ask[]) => Buffer;
 }
 
 const messageOf = ({ headers = [], ...ask }: Ask) =>
   create(AuthenticateRequestSchema, { ...ask, headers: headers.map(([name, value]) => ({ name, value })) });
 const binary = (ask: Ask) => Buffer.from(toBinary(AuthenticateRequestSchema, messageOf(ask)));
+const batchOf = (asks: readonly Ask[]) =>
+  create(BatchAuthenticateRequestSchema, { requests: asks.map(messageOf) });
+const binaryBatch = (asks: readonly Ask[]) =>
+  Buffer.from(toBinary(BatchAuthenticateRequestSchema, batchOf(asks)));
+const jsonBatch = (asks: readonly Ask[]) =>
+  Buffer.from(toJsonString(BatchAuthenticateRequestSchema, batchOf(asks)));
 const json = (ask: Ask) => Buffer.from(toJsonString(AuthenticateRequestSchema, messageOf(ask)));
 const enveloped = (message: Buffer, flags = 0) => {
   const head = Buffer.alloc(5);
@@ -47,6 +57,7 @@ const WAYS: readonly Way[] = [
     acceptField: "grpc-accept-encoding",
     timeout: (text) => [["grpc-timeout", text]],
     body: (ask) => enveloped(binary(ask)),
+    batch: (asks) => enveloped(binaryBatch(asks)),
   },
   ...(["1.1", "2"] as const).flatMap((http) =>
     (["proto", "json"] as const).map((codec) => ({
@@ -59,6 +70,7 @@ const WAYS: readonly Way[] = [
       acceptField: "accept-encoding",
       timeout: (text: string): Fields => [["connect-timeout-ms", text]],
       body: codec === "proto" ? binary : json,
+      batch: codec === "proto" ? binaryBatch : jsonBatch,
     })),
   ),
 ];
@@ -114,7 +126,7 @@ async function compare(way: Way, cases: Record<string, Sent>): Promise<Map<strin
 }
 
 for (const way of WAYS) {
-  describe(`${way.name}: answers to the byte as the other transport does`, { timeout: 20_000 }, () => {
+  describe(`${way.name}: answers to the byte as the other transport does`, { timeout: 60_000 }, () => {
     test("what is asked", async () => {
       const { id } = { id: lean.organizationId };
       const token: [string, string] = ["Authorization", `Bearer ${await lean.logIn()}`];
@@ -225,6 +237,37 @@ for (const way of WAYS) {
         brotli: { body, fields: [caller(), [way.acceptField, "br"]] },
       });
       assert.notEqual(answers.get("plain")?.body, answers.get("gzip")?.body);
+    });
+
+    test("many at once", async () => {
+      const asks: Ask[] = [
+        { headers: [key()] },
+        {},
+        { headers: [["x-api-key", "garbage"]] },
+        { headers: [key()], requiredPermissions: ["auth.authenticate"] },
+        { headers: [key(), key()] },
+        { headers: [["Authorization", `Bearer ${await lean.logIn()}`]] },
+        { headers: [["X-Internal-Key", lean.internalKey]], organizationId: lean.organizationId },
+        { headers: [key()], clientAddress: "nowhere" },
+      ];
+      const path = BATCH_PATH;
+      const many = (count: number) => way.batch(Array.from({ length: count }, () => ({ headers: [key()] })));
+      await compare(way, {
+        "of each kind": { path, body: way.batch(asks) },
+        "in another order": { path, body: way.batch(asks.toReversed()) },
+        none: { path, body: way.batch([]) },
+        "a thousand": { path, body: many(1000) },
+        "one more": { path, body: many(1001) },
+        "one against the rules": { path, body: way.batch([...asks, { organizationId: "acme" }]) },
+        "large ones": {
+          path,
+          body: way.batch(Array.from({ length: 20 }, () => ({ headers: [["cookie", "c".repeat(20_000)]] }))),
+        },
+        "cut short": { path, body: way.batch(asks).subarray(0, -1) },
+        "from nobody": { path, body: many(2), fields: [] },
+        "from a key without the permission": { path, body: many(2), fields: [key()] },
+        compressed: { path, body: many(100), fields: [caller(), [way.acceptField, "gzip"]] },
+      });
     });
 
     test("what is wrong with the body", async () => {

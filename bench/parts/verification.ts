@@ -187,6 +187,7 @@ export async function measureVerification(bench: Bench): Promise<Findings> {
     bench.say(what);
   };
   await each("warmed up", async (at) => {
+    await at.askAll();
     await at.closed(plan.warmMillis, plan.coldCalls);
   });
   for (let round = 1; round <= plan.rounds; round++) {
@@ -240,6 +241,8 @@ async function startServers(bench: Bench, targets: ReadonlySet<Target>) {
 
 interface Station {
   readonly server: Server;
+  /** Asks once each of what is asked over and over: a row of cached credentials is one of cached credentials. */
+  askAll(): Promise<void>;
   /** @param millis how long, of what is asked over and over. @param calls how many, of what is asked once. */
   closed(millis: number, calls: number): Promise<Throughput>;
   open(millis: number): Promise<Latencies>;
@@ -287,6 +290,12 @@ function station(bench: Bench, row: Row, server: Server): Station {
   };
   return {
     server,
+    askAll: async () => {
+      if (row.hot !== undefined) {
+        const all = hot(row.hot(bench));
+        await withFleet((fleet) => closedLoop(fleet, once(all), meters));
+      }
+    },
     closed: async (millis, calls) => {
       const asked = traffic(calls);
       return await withFleet((fleet) =>

@@ -59,12 +59,12 @@ describe("latchkey key", { concurrency: 3 }, () => {
       imported: false,
     });
     assert.equal(slots.length, 1);
-    assert.equal(await use(secret), undefined);
 
     const told = await operator.asks(["key", "get", id]);
     assert.deepEqual(told, { apiKey });
     assert.ok(!JSON.stringify(told).includes(secret));
     assert.ok(!(await operator.does(["key", "get", id])).includes(secret));
+    assert.equal(await use(secret), undefined);
   });
 
   it("shows a person the key, the secret on its own line, and on standard error that it is the only time", async (t) => {

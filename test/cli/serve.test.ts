@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { describe, it, type TestContext } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { decodeJwt } from "jose";
 import { mintKey } from "../../src/credentials/secret-key.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
@@ -360,15 +361,20 @@ describe("latchkey serve", { concurrency: 3 }, () => {
     it("answers unavailable, neither lets in nor refuses, and recovers by itself", async (t) => {
       const service = await seeded();
       const { url, process, proxy } = await serveThroughProxy(t, service);
-      const load = startLoad(url, service, await logIn(url, service.admin.email, service.admin.password));
+      const load = startLoad(t, url, service, await logIn(url, service.admin.email, service.admin.password));
       await load.goesOn();
 
       await proxy.cut();
       await until("/readyz says 503", async () => (await fetchPage(`${url}/readyz`)).status === 503);
       assert.equal((await fetchPage(`${url}/livez`)).status, 200);
-      load.forget();
-      await load.goesOn();
-      assert.deepEqual(load.seen(), ALL_UNAVAILABLE);
+      const isUnavailable = async () => {
+        load.forget();
+        await load.goesOn();
+        return isDeepStrictEqual(load.seen(), ALL_UNAVAILABLE);
+      };
+      // What is remembered is trusted for 5 seconds.
+      await until("nothing is answered from memory any more", isUnavailable, { within: 8_000 });
+      assert.ok(await isUnavailable());
 
       await proxy.restore();
       await until("/readyz says 200", async () => (await fetchPage(`${url}/readyz`)).status === 200, {
@@ -417,7 +423,7 @@ describe("latchkey serve", { concurrency: 3 }, () => {
       const { connection } = service;
       const { url, process, isListening } = await serve(t, connection, service.encryptionKey);
       await isListening();
-      const load = startLoad(url, service, await logIn(url, service.admin.email, service.admin.password));
+      const load = startLoad(t, url, service, await logIn(url, service.admin.email, service.admin.password));
       const terminate = async () =>
         await query(
           connection,
@@ -518,8 +524,8 @@ const RIGHT: Readonly<Record<Kind, string>> = {
 const ALL_WELL = Object.fromEntries(KINDS.map((kind) => [kind, [RIGHT[kind]]]));
 const ALL_UNAVAILABLE = Object.fromEntries(KINDS.map((kind) => [kind, ["UNAVAILABLE"]]));
 
-/** Calls of each kind without pause, two at a time, and what came of them. */
-function startLoad(url: string, service: TestService, token: string) {
+/** Calls of each kind without pause, two at a time, until the test's end, and what came of them. */
+function startLoad(t: TestContext, url: string, service: TestService, token: string) {
   const unknownKey = mintKey("ak").text;
   const caller = { "x-internal-key": service.internalKey };
   const calls: Readonly<Record<Kind, () => Promise<unknown>>> = {
@@ -546,6 +552,12 @@ function startLoad(url: string, service: TestService, token: string) {
       }
     }
   });
+  const stop = async () => {
+    isOver = true;
+    await Promise.all(workers);
+    return history;
+  };
+  cleanup(t).defer(async () => void (await stop()));
   return {
     /** Forgets what came of the calls so far, and of those in flight. */
     forget() {
@@ -561,11 +573,7 @@ function startLoad(url: string, service: TestService, token: string) {
       );
     },
     seen: () => Object.fromEntries(KINDS.map((kind) => [kind, [...new Set(recent.get(kind))]])),
-    async stop() {
-      isOver = true;
-      await Promise.all(workers);
-      return history;
-    },
+    stop,
   };
 }
 

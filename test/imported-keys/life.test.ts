@@ -82,7 +82,9 @@ for (const { way, importIt } of WAYS) {
     );
 
     const again = await present(service, text);
-    assert.deepEqual({ ...again, organization: undefined }, { ...answer, organization: undefined });
+    const { organization, revision, cacheTags } = answer;
+    assert.deepEqual({ ...again, organization, revision, cacheTags }, answer);
+    assert.ok(cacheTags.length > 0 && cacheTags.every((tag) => again.cacheTags.includes(tag)));
     await keys().revokeApiKey({ id });
     assert.equal(await refusalOf(service, text), "API_KEY_REVOKED");
   });

@@ -185,6 +185,8 @@ test("what is no decision counts as neither", async () => {
   let isBroken = false;
   const replica = await startService({
     beside: service,
+    // So that it is asked for again.
+    memoryBytes: 0,
     wrapCore: (core) => ({
       ...core,
       storage: {
@@ -197,10 +199,13 @@ test("what is no decision counts as neither", async () => {
       },
     }),
   });
-  assert.equal(await ask(replica, "X-API-Key", key.text), undefined);
-  isBroken = true;
-  assert.equal(await ask(replica, "X-API-Key", key.text), "UNAVAILABLE");
-  await replica.stop();
+  try {
+    assert.equal(await ask(replica, "X-API-Key", key.text), undefined);
+    isBroken = true;
+    assert.equal(await ask(replica, "X-API-Key", key.text), "UNAVAILABLE");
+  } finally {
+    await replica.stop();
+  }
   const { allowed, refused } = await usageOf(key.id);
   assert.deepEqual({ allowed, refused }, { allowed: 1, refused: 0 });
 });

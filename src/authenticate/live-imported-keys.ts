@@ -20,7 +20,6 @@ const IMPORTED_KEY = `${apiKeyFrom(
     from imported_key_hashes
     where fingerprint = any($2::bytea[]) and format_id = any($3::uuid[]) and rehash_time is null
   )`,
-  4,
   ", s.is_pending",
 )} order by s.is_pending, k.id limit 1`;
 
@@ -79,8 +78,8 @@ export function liveImportedKeys(
 
     async importedKey(lookupId, fingerprints, formatIds) {
       const values = [lookupId, fingerprints, formatIds];
-      const { row, catalogueOf } = await ask<ImportedKeyRow>("imported key", IMPORTED_KEY, values);
-      return row && { ...apiKeyState(row, catalogueOf), isPending: row.is_pending };
+      const row = await ask<ImportedKeyRow>("imported key", IMPORTED_KEY, values);
+      return row && { ...apiKeyState(row), isPending: row.is_pending };
     },
 
     async saltedHashes(lookupId, lookupPrefixes, formatIds) {

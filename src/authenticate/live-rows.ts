@@ -2,27 +2,7 @@ import { rateLimitOf } from "../credentials/rate-limit.ts";
 import { IS_ACTIVE_MEMBER } from "../users/membership-entity.ts";
 import { alikeList, alikeOrganization } from "./alike.ts";
 import type { OrganizationView } from "./decision.ts";
-import type {
-  CatalogueOf,
-  KeyState,
-  Moment,
-  MomentRow,
-  OwnerState,
-  SessionState,
-  Standing,
-} from "./live-state.ts";
-
-/**
- * The time, and every permission that there is where `$<position>` says that it is not known.
- *
- * @param position of the parameter.
- */
-export const momentColumns = (position: number) => `
-  now() as now,
-  case when $${position} then array(select name from permissions where scope = 'organization' order by name)
-    end as organization_catalogue,
-  case when $${position} then array(select name from permissions where scope = 'platform' order by name)
-    end as platform_catalogue`;
+import type { KeyState, Moment, MomentRow, OwnerState, SessionState, Standing } from "./live-state.ts";
 
 export const ORGANIZATION = `
   o.id as organization_id, o.name as organization_name,
@@ -112,15 +92,15 @@ export function apiKeyStanding<State extends Standing<KeyState>>(row: ApiKeyRigh
   };
 }
 
-export function keyState(row: KeyRow, catalogueOf: CatalogueOf): KeyState {
-  const { secret, ...state } = standingOf(row, catalogueOf);
+export function keyState(row: KeyRow): KeyState {
+  const { secret, ...state } = standingOf(row);
   const stored = { digest: row.digest, pepperId: row.pepper_id, sealedPepper: row.sealed_pepper };
   return { ...state, secret: { ...secret, stored } };
 }
 
-export function standingOf(row: StandingRow, catalogueOf: CatalogueOf): Standing<KeyState> {
+export function standingOf(row: StandingRow): Standing<KeyState> {
   return {
-    ...momentOf(row, catalogueOf),
+    ...momentOf(row),
     id: row.id,
     name: row.name,
     permissions: alikeList(row.permissions),
@@ -136,8 +116,8 @@ export function standingOf(row: StandingRow, catalogueOf: CatalogueOf): Standing
   };
 }
 
-export function momentOf(row: MomentRow, catalogueOf: CatalogueOf): Moment {
-  return { now: row.now, catalogue: catalogueOf(row) };
+export function momentOf(row: MomentRow): Moment {
+  return { now: row.now, catalogue: row.catalogue };
 }
 
 export function organizationOf(row: OrganizationRow): OrganizationView {

@@ -187,19 +187,18 @@ export interface LiveState {
   ): Promise<KeyTokenState | undefined>;
 }
 
-/** The time, and the catalogue where it was asked for. */
+/** What every row tells. */
 export interface MomentRow {
   now: Date;
-  organization_catalogue: string[] | null;
-  platform_catalogue: string[] | null;
+  catalogue: Catalogue;
 }
 
-/** The catalogue that a row tells, or the one that is known. */
-export type CatalogueOf = (row: MomentRow) => Catalogue;
-
-/** Asks one question of the database. The answer has the catalogue, too, unless that is known. */
+/**
+ * Asks one question of the database, for one row: the time, and what the statement selects. The catalogue comes with
+ * it, unless it is known.
+ */
 export type AskNow = <Row extends MomentRow>(
   name: string,
   sql: string,
   values: readonly unknown[],
-) => Promise<{ readonly row: Row | undefined; readonly catalogueOf: CatalogueOf }>;
+) => Promise<Row | undefined>;

@@ -6,7 +6,6 @@ import {
   apiKeyStanding,
   KEY_ITSELF,
   MEMBER_COLUMNS,
-  momentColumns,
   momentOf,
   ORGANIZATION,
   type OrganizationRow,
@@ -19,7 +18,6 @@ import {
 } from "./live-rows.ts";
 import type {
   AskNow,
-  CatalogueOf,
   KeyTokenState,
   LiveState,
   MomentRow,
@@ -31,7 +29,7 @@ const SESSION = `
   select g.kid, g.algorithm, g.public_jwk, g.revoke_time as signing_key_revoke_time,
     g.remove_time as signing_key_remove_time,
     t.id, t.expire_time, t.revoke_time, ${MEMBER_COLUMNS},
-    ${ORGANIZATION}, ${momentColumns(3)}
+    ${ORGANIZATION}
   from (select) as always
   left join signing_keys g on g.kid = $2
   left join (sessions t
@@ -54,7 +52,7 @@ const TOKEN_SECRET = `
 
 /** The secret of a key that was taken over may be in no slot yet. What a rotation has made is in one. */
 const API_KEY_TOKEN = `
-  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${API_KEY_RIGHTS}, ${KEY_TOKEN}, ${ORGANIZATION}, ${momentColumns(3)}
+  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${API_KEY_RIGHTS}, ${KEY_TOKEN}, ${ORGANIZATION}
   from sessions t
   join signing_keys g on g.kid = $2
   join api_keys k on k.organization_id = t.organization_id and k.id = t.api_key_id
@@ -72,7 +70,7 @@ const API_KEY_TOKEN = `
   where t.id = $1 and t.kind = 'api_key'`;
 
 const SERVICE_TOKEN = `
-  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${KEY_TOKEN}, ${ORGANIZATION}, ${momentColumns(4)}
+  select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${KEY_TOKEN}, ${ORGANIZATION}
   from sessions t
   join signing_keys g on g.kid = $2
   join service_keys k on k.id = t.service_key_id
@@ -83,7 +81,7 @@ const SERVICE_TOKEN = `
 const DELEGATED_TOKEN = `
   select ${KEY_ITSELF}, ${TOKEN_SECRET}, ${KEY_TOKEN},
     ${MEMBER_COLUMNS},
-    ${ORGANIZATION}, ${momentColumns(3)}
+    ${ORGANIZATION}
   from sessions t
   join signing_keys g on g.kid = $2
   join service_keys k on k.id = t.service_key_id
@@ -130,33 +128,29 @@ interface SessionRow extends Omit<SigningKeyRow, "kid">, MomentRow, Organization
 export function liveTokens(ask: AskNow): Pick<LiveState, "session" | "keyToken"> {
   return {
     async session(sessionId, kid) {
-      const { row, catalogueOf } = await ask<SessionRow>("session", SESSION, [sessionId, kid]);
+      const row = await ask<SessionRow>("session", SESSION, [sessionId, kid]);
       if (row === undefined) {
         throw new Error("the session statement always has a row");
       }
-      return { session: sessionOf(row, catalogueOf), signingKey: signingKeyOf(row) };
+      return { session: sessionOf(row), signingKey: signingKeyOf(row) };
     },
 
     async keyToken(kind, sessionId, kid, organizationId) {
       switch (kind) {
         case "api_key": {
           const values = [sessionId, kid];
-          const { row, catalogueOf } = await ask<ApiKeyTokenRow>("api key token", API_KEY_TOKEN, values);
-          return row && { ...keyTokenOf(row), kind, key: apiKeyStanding(row, standingOf(row, catalogueOf)) };
+          const row = await ask<ApiKeyTokenRow>("api key token", API_KEY_TOKEN, values);
+          return row && { ...keyTokenOf(row), kind, key: apiKeyStanding(row, standingOf(row)) };
         }
         case "service": {
           const values = [sessionId, kid, organizationId === "" ? null : organizationId];
-          const { row, catalogueOf } = await ask<ServiceTokenRow>("service token", SERVICE_TOKEN, values);
-          const key = row && { ...standingOf(row, catalogueOf), organization: optionalOrganizationOf(row) };
+          const row = await ask<ServiceTokenRow>("service token", SERVICE_TOKEN, values);
+          const key = row && { ...standingOf(row), organization: optionalOrganizationOf(row) };
           return row && key && { ...keyTokenOf(row), kind, key };
         }
         case "delegation": {
           const values = [sessionId, kid];
-          const { row, catalogueOf } = await ask<DelegatedTokenRow>(
-            "delegated token",
-            DELEGATED_TOKEN,
-            values,
-          );
+          const row = await ask<DelegatedTokenRow>("delegated token", DELEGATED_TOKEN, values);
           if (row === undefined) {
             return undefined;
           }
@@ -164,7 +158,7 @@ export function liveTokens(ask: AskNow): Pick<LiveState, "session" | "keyToken">
           return {
             ...keyTokenOf(row),
             kind,
-            key: { ...standingOf(row, catalogueOf), organization },
+            key: { ...standingOf(row), organization },
             ...userOf(row),
             organization,
           };
@@ -174,12 +168,12 @@ export function liveTokens(ask: AskNow): Pick<LiveState, "session" | "keyToken">
   };
 }
 
-function sessionOf(row: SessionRow, catalogueOf: CatalogueOf): SessionState | undefined {
+function sessionOf(row: SessionRow): SessionState | undefined {
   if (row.id === null) {
     return undefined;
   }
   return {
-    ...momentOf(row, catalogueOf),
+    ...momentOf(row),
     id: row.id,
     expireTime: row.expire_time,
     revokeTime: row.revoke_time ?? undefined,

@@ -532,6 +532,9 @@ export interface AuthErrorOptions {
   readonly cause?: unknown;
 }
 
+/** Of most errors. */
+export const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
+
 /** Whose credential was refused, as far as it is known. For the record: no caller is told. */
 export interface RefusedSubject {
   readonly principal?: { readonly type: "user" | "api_key" | "service"; readonly id: string } | undefined;
@@ -561,7 +564,7 @@ export class AuthError extends Error {
     super(options.message ?? REASONS[reason].message, { cause: options.cause });
     Error.stackTraceLimit = stackTraceLimit;
     this.reason = reason;
-    this.metadata = options.metadata ?? {};
+    this.metadata = options.metadata ?? NO_METADATA;
     this.organizations = options.organizations ?? [];
     this.retryAfterMillis = options.retryAfterMillis;
   }

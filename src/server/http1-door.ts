@@ -78,8 +78,8 @@ export function http1Door({ handler, leanCalls, onError }: Served, limits: OnePo
 
     protected override write({ status, headers, body }: LeanAnswer): void {
       this.#response.writeHead(status, headers);
-      // A text goes out in one piece with the head. Each character of this one is a byte.
-      this.#response.end(body?.toString("latin1"), "latin1");
+      // A text goes out in one piece with the head.
+      this.#response.end(typeof body === "string" ? body : body?.toString("latin1"), "latin1");
     }
 
     protected override serveLong(body: Readable): void {

@@ -176,7 +176,7 @@ function answerStream(stream: ServerHttp2Stream, { status, headers, body, isOk }
   }
   if (isOk) stream.on("wantTrailers", sendOk);
   stream.respond(headers, { waitForTrailers: isOk });
-  stream.end(body);
+  stream.end(body, "latin1");
 }
 
 /** The trailers of gRPC behind an answer. Those of a refusal are its headers. */

@@ -11,7 +11,7 @@ import {
   AuthenticateResponseSchema,
   BatchAuthenticateRequestSchema,
 } from "../../src/gen/latchkey/v1/authentication_pb.ts";
-import { AnswerWriter, ENVELOPE_BYTES, envelope } from "../../src/server/lean/answer-bytes.ts";
+import { AnswerWriter, ENVELOPE_BYTES } from "../../src/server/lean/answer-bytes.ts";
 import type { AskedQuestion } from "../../src/server/lean/asked-question.ts";
 import { readQuestion, readQuestions } from "../../src/server/lean/question-binary.ts";
 import { readQuestionJson } from "../../src/server/lean/question-json.ts";
@@ -251,14 +251,17 @@ test("writes an answer as protobuf-es does, whatever its revision", () => {
   const writer = new AnswerWriter(cacheTag);
   for (const one of [decision, kept]) {
     for (const revision of ["", "r1", 'r"2', "r".repeat(200), "r1"]) {
-      const message = writer.binary(one, revision);
+      const message = Buffer.from(writer.binary(one, revision), "latin1");
       const read = fromBinary(AuthenticateResponseSchema, message);
       assert.equal(read.revision, revision);
       assert.equal(read.principal?.displayName, "Zoë");
       assert.deepEqual(read.cacheTags, one === kept ? kept.tags.map(cacheTag) : []);
       assert.deepEqual(Buffer.from(toBinary(AuthenticateResponseSchema, read)), message);
-      assert.equal(toJsonString(AuthenticateResponseSchema, read), writer.json(one, revision).toString());
-      const enveloped = envelope(writer.binary(one, revision, ENVELOPE_BYTES));
+      assert.equal(
+        toJsonString(AuthenticateResponseSchema, read),
+        Buffer.from(writer.json(one, revision), "latin1").toString(),
+      );
+      const enveloped = writer.enveloped(one, revision);
       assert.equal(enveloped.readUInt32BE(1), message.length);
       assert.deepEqual(enveloped.subarray(ENVELOPE_BYTES), message);
     }
@@ -268,5 +271,8 @@ test("writes an answer as protobuf-es does, whatever its revision", () => {
 test("answers without a limit may be kept, those of a key with a limit may not", () => {
   const writer = new AnswerWriter(cacheTag);
   const limited = { ...decision, tags: ["key:1"] as const, rateLimit: { requests: 1, windowSeconds: 1 } };
-  assert.deepEqual(fromBinary(AuthenticateResponseSchema, writer.binary(limited, "r")).cacheTags, []);
+  assert.deepEqual(
+    fromBinary(AuthenticateResponseSchema, Buffer.from(writer.binary(limited, "r"), "latin1")).cacheTags,
+    [],
+  );
 });

@@ -35,25 +35,29 @@ export class AnswerWriter {
     this.#cacheTag = cacheTag;
   }
 
-  /**
-   * @param decision nobody changes it.
-   * @param before how many bytes are left free before the message.
-   */
-  binary(decision: Decision, revision: string, before = 0): Buffer {
+  /** A message in its envelope. @param decision nobody changes it. */
+  enveloped(decision: Decision, revision: string): Buffer {
     const [head, tail] = this.binaryParts(decision);
     const field = this.binaryRevision(revision);
-    const bytes = Buffer.allocUnsafe(before + head.length + field.length + tail.length);
-    let at = before;
+    const bytes = Buffer.allocUnsafe(ENVELOPE_BYTES + head.length + field.length + tail.length);
+    let at = ENVELOPE_BYTES;
     at += bytes.write(head, at, "latin1");
     at += bytes.write(field, at, "latin1");
     bytes.write(tail, at, "latin1");
-    return bytes;
+    return envelope(bytes);
   }
 
-  json(decision: Decision, revision: string): Buffer {
+  /** A message, as characters. */
+  binary(decision: Decision, revision: string): string {
+    const [head, tail] = this.binaryParts(decision);
+    return head + this.binaryRevision(revision) + tail;
+  }
+
+  /** The same in JSON. */
+  json(decision: Decision, revision: string): string {
     const [head, tail] = this.#jsonParts(decision);
     this.#turnTo(revision);
-    return Buffer.from(head + this.#json + tail, "latin1");
+    return head + this.#json + tail;
   }
 
   /** The bytes before the revision and those after it. */

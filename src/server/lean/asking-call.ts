@@ -15,7 +15,7 @@ import { requestIdOf } from "../request-id.ts";
 import { ENVELOPE_BYTES } from "./answer-bytes.ts";
 import type { CallHead } from "./call-head.ts";
 import { errorBytes } from "./error-bytes.ts";
-import { answerWith, type LeanAnswer, refuseUnread, refuseWith } from "./lean-answer.ts";
+import { answerWith, type LeanAnswer, refuseUnread, refuseWith, type Written } from "./lean-answer.ts";
 import type { LeanCall, RequestHead } from "./lean-call.ts";
 
 /** What all calls of one method have in common. */
@@ -59,18 +59,13 @@ export abstract class AskingCall<Asked, Outcome> implements LeanCall, RunningCal
   /** What it asks. Undefined: that is not sure, or is wrong. */
   protected abstract read(message: Buffer): Asked | undefined;
   protected abstract ask(asked: Asked): Outcome | Promise<Outcome>;
-  /** The message of its answer, in gRPC with room for the envelope. */
-  protected abstract message(outcome: Outcome): Buffer;
+  /** The message of its answer. */
+  protected abstract message(outcome: Outcome): Written;
   /** Of whom the log tells. */
   protected abstract subject(outcome: Outcome): string | undefined;
 
   get mostBytes(): number {
     return this.context.mostBytes + (this.head.format === "grpc" ? ENVELOPE_BYTES : 0);
-  }
-
-  /** How many bytes are left free before a message. */
-  protected get room(): number {
-    return this.head.format === "grpc" ? ENVELOPE_BYTES : 0;
   }
 
   untilDeadline(late: (answer: LeanAnswer | Promise<LeanAnswer>) => void): void {

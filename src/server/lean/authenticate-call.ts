@@ -3,6 +3,7 @@ import type { Decision } from "../../authenticate/decision.ts";
 import type { AnswerWriter } from "./answer-bytes.ts";
 import type { AskedQuestion } from "./asked-question.ts";
 import { AskingCall, type AskingContext } from "./asking-call.ts";
+import type { Written } from "./lean-answer.ts";
 import { readQuestion } from "./question-binary.ts";
 import { readQuestionJson } from "./question-json.ts";
 
@@ -18,11 +19,16 @@ export class AuthenticateCall extends AskingCall<AskedQuestion, Decision> {
     return this.context.authenticate(questionOf(asked, this.actor));
   }
 
-  protected override message(decision: Decision): Buffer {
+  protected override message(decision: Decision): Written {
     const { writer } = this.context;
-    return this.head.format === "json"
-      ? writer.json(decision, this.revision)
-      : writer.binary(decision, this.revision, this.room);
+    switch (this.head.format) {
+      case "grpc":
+        return { enveloped: writer.enveloped(decision, this.revision) };
+      case "proto":
+        return { text: writer.binary(decision, this.revision) };
+      case "json":
+        return { text: writer.json(decision, this.revision) };
+    }
   }
 
   protected override subject({ principal }: Decision): string {

@@ -4,9 +4,10 @@ import { errorResult, questionOf } from "../../authenticate/authentication-servi
 import { AuthError } from "../../errors.ts";
 import { AuthenticateResultSchema } from "../../gen/latchkey/v1/authentication_pb.ts";
 import { faultOf } from "../error-interceptor.ts";
-import { type AnswerWriter, charactersOf, varint } from "./answer-bytes.ts";
+import { type AnswerWriter, charactersOf, enclose, varint } from "./answer-bytes.ts";
 import type { AskedQuestion } from "./asked-question.ts";
 import { AskingCall, type AskingContext } from "./asking-call.ts";
+import type { Written } from "./lean-answer.ts";
 import { readQuestions } from "./question-binary.ts";
 
 const MOST_QUESTIONS = 1000;
@@ -45,17 +46,9 @@ export class BatchCall extends AskingCall<readonly AskedQuestion[], readonly Res
     });
   }
 
-  protected override message(results: readonly Result[]): Buffer {
-    let length = this.room;
-    for (const result of results) {
-      for (const piece of result) length += piece.length;
-    }
-    const bytes = Buffer.allocUnsafe(length);
-    let at = this.room;
-    for (const result of results) {
-      for (const piece of result) at += bytes.write(piece, at, "latin1");
-    }
-    return bytes;
+  protected override message(results: readonly Result[]): Written {
+    const text = results.map((result) => result.join("")).join("");
+    return this.head.format === "grpc" ? { enveloped: enclose(Buffer.from(text, "latin1")) } : { text };
   }
 
   protected override subject(): undefined {

@@ -1,10 +1,10 @@
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { ConnectError } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
-import { AuthError } from "../../errors.ts";
+import { AuthError, NO_METADATA } from "../../errors.ts";
 import { ErrorInfoSchema, RequestInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { toConnectError } from "../error-interceptor.ts";
+import { charactersOf, varint } from "./answer-bytes.ts";
 
 const DETAILS = "grpc-status-details-bin";
 /** How many different refusals are kept ready. They differ by what is missing, and by when to come again. */
@@ -22,8 +22,8 @@ export class ErrorBytes {
   readonly grpcMessage: string;
   /** For whoever looks at headers only. */
   readonly retryAfter: string | undefined;
-  /** The bytes of `google.rpc.Status`. Undefined: the error says no more than its code and message. */
-  readonly #status: Buffer | undefined;
+  /** The bytes of `google.rpc.Status`, as characters. Undefined: the error says no more than its code and message. */
+  readonly #status: string | undefined;
   /** The object of Connect's error, as far as its last detail. */
   readonly #json: string;
 
@@ -31,27 +31,28 @@ export class ErrorBytes {
     const trailers = setTrailerStatus(new Headers(), error);
     const details = trailers.get(DETAILS);
     const hasInfo = error.findDetails(ErrorInfoSchema).length > 0;
-    const json = Buffer.from(errorToJsonBytes(error, undefined)).toString();
+    const json = charactersOf(errorToJsonBytes(error, undefined));
     this.code = error.code;
     this.httpStatus = codeToHttpStatus(error.code);
     this.grpcMessage = trailers.get("grpc-message") ?? "";
     this.retryAfter = error.metadata.get("retry-after") ?? undefined;
-    this.#status = hasInfo && details !== null ? Buffer.from(details, "base64") : undefined;
+    this.#status = hasInfo && details !== null ? charactersOf(Buffer.from(details, "base64")) : undefined;
     this.#json = hasInfo ? json.slice(0, -"]}".length) : json;
   }
 
   /** `grpc-status-details-bin`. Undefined: there is nothing that it would say. */
   details(requestId: string): string | undefined {
-    return this.#status && base64(Buffer.concat([this.#status, requestInfoDetail(requestId)]));
+    return this.#status && base64(this.#status + requestInfoDetail(requestId));
   }
 
-  json(requestId: string): Buffer {
+  /** Its bytes, as characters. */
+  json(requestId: string): string {
     if (this.#status === undefined) {
-      return Buffer.from(this.#json);
+      return this.#json;
     }
     const value = base64(requestInfo(requestId));
     const detail = { type: RequestInfoSchema.typeName, debug: { requestId }, value };
-    return Buffer.from(`${this.#json},${JSON.stringify(detail)}]}`);
+    return `${this.#json},${JSON.stringify(detail)}]}`;
   }
 }
 
@@ -61,7 +62,10 @@ export function errorBytes(error: AuthError | ConnectError): ErrorBytes {
     return new ErrorBytes(error instanceof AuthError ? toConnectError(error) : error);
   }
   const { reason, message, retryAfterMillis, metadata } = error;
-  const key = JSON.stringify([reason, message, metadata, retryAfterMillis]);
+  const isPlain = metadata === NO_METADATA && retryAfterMillis === undefined;
+  const key = isPlain
+    ? `${reason} ${message}`
+    : JSON.stringify([reason, message, metadata, retryAfterMillis]);
   const known = kept.get(key);
   if (known !== undefined) {
     return known;
@@ -77,29 +81,30 @@ export function errorBytes(error: AuthError | ConnectError): ErrorBytes {
   return bytes;
 }
 
+const TYPE_URL = `type.googleapis.com/${RequestInfoSchema.typeName}`;
+/** Tags of fields that hold a length and as many bytes: the first, the second and the third of a message. */
+const FIELD_1 = "\n";
+const FIELD_2 = "\x12";
+const FIELD_3 = "\x1a";
+
 /** One more of the `details` of `google.rpc.Status`: field 3, a `google.protobuf.Any`. */
-function requestInfoDetail(requestId: string): Uint8Array {
-  return new BinaryWriter()
-    .uint32((3 << 3) | 2)
-    .fork()
-    .uint32((1 << 3) | 2)
-    .string(`type.googleapis.com/${RequestInfoSchema.typeName}`)
-    .uint32((2 << 3) | 2)
-    .bytes(requestInfo(requestId))
-    .join()
-    .finish();
+function requestInfoDetail(requestId: string): string {
+  const any = field(FIELD_1, TYPE_URL) + field(FIELD_2, requestInfo(requestId));
+  return field(FIELD_3, any);
 }
 
-function requestInfo(requestId: string): Uint8Array {
-  return new BinaryWriter()
-    .uint32((1 << 3) | 2)
-    .string(requestId)
-    .finish();
+/** The id of a call is ASCII: see request-id.ts. */
+function requestInfo(requestId: string): string {
+  return field(FIELD_1, requestId);
+}
+
+function field(tag: string, bytes: string): string {
+  return tag + varint(bytes.length) + bytes;
 }
 
 /** Without padding, as gRPC has binary headers and Connect its details. */
-function base64(bytes: Uint8Array): string {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
+function base64(bytes: string): string {
+  const text = Buffer.from(bytes, "latin1").toString("base64");
   const padding = text.indexOf("=");
   return padding === -1 ? text : text.slice(0, padding);
 }

@@ -1,5 +1,5 @@
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
-import { ENVELOPE_BYTES, enclose, envelope } from "./answer-bytes.ts";
+import { ENVELOPE_BYTES, enclose } from "./answer-bytes.ts";
 import type { CallHead } from "./call-head.ts";
 import type { ErrorBytes } from "./error-bytes.ts";
 
@@ -8,8 +8,8 @@ export interface LeanAnswer {
   readonly status: number;
   /** Names and values by turns, without what Node adds. */
   readonly headers: string[];
-  /** Undefined: there is none, and the headers say all. */
-  readonly body: Buffer | undefined;
+  /** Each character of a text is a byte. Undefined: there is none, and the headers say all. */
+  readonly body: Buffer | string | undefined;
   /** Whether the status OK of gRPC follows the body. */
   readonly isOk: boolean;
 }
@@ -19,30 +19,32 @@ const LEAST_TO_COMPRESS = 1024;
 const COMPRESSIONS = [compressionGzip, compressionBrotli];
 const COMPRESSED = 1;
 
-/**
- * @param message of the answer; of gRPC with room for its envelope.
- * @param vary what else the answer depends on; empty: nothing.
- */
+/** A message of an answer: in its envelope, or as characters that are bytes. */
+export type Written = { readonly enveloped: Buffer } | { readonly text: string };
+
+/** @param vary what else the answer depends on; empty: nothing. */
 export function answerWith(
   { format, accepts }: CallHead,
-  message: Buffer,
+  written: Written,
   requestId: string,
   vary: string,
 ): LeanAnswer | Promise<LeanAnswer> {
   const compression = compressionFor(accepts);
-  if (format !== "grpc") {
-    return connectAnswer(200, format, message, compression, requestId, vary);
+  if ("text" in written) {
+    const type = format === "json" ? "json" : "proto";
+    return connectAnswer(200, type, written.text, compression, requestId, vary);
   }
+  const { enveloped } = written;
   const headers = fieldsOf(vary, ["content-type", "application/grpc+proto"]);
   if (compression !== undefined) {
     headers.push("grpc-encoding", compression.name);
   }
   headers.push("x-request-id", requestId);
-  const answer = { status: 200, headers, body: envelope(message), isOk: true };
-  if (compression === undefined || message.length - ENVELOPE_BYTES < LEAST_TO_COMPRESS) {
+  const answer = { status: 200, headers, body: enveloped, isOk: true };
+  if (compression === undefined || enveloped.length - ENVELOPE_BYTES < LEAST_TO_COMPRESS) {
     return answer;
   }
-  const compressed = compression.compress(message.subarray(ENVELOPE_BYTES) as Uint8Array<ArrayBuffer>);
+  const compressed = compression.compress(enveloped.subarray(ENVELOPE_BYTES) as Uint8Array<ArrayBuffer>);
   return compressed.then((body) => ({ ...answer, body: enclose(body, COMPRESSED) }));
 }
 
@@ -105,13 +107,13 @@ function compressionFor(accepts: string): Compression | undefined {
 function connectAnswer(
   status: number,
   format: "proto" | "json",
-  body: Buffer,
+  body: string,
   compression: Compression | undefined,
   requestId: string,
   vary: string,
   retryAfter?: string,
 ): LeanAnswer | Promise<LeanAnswer> {
-  const answer = (written: Buffer, encoding: readonly string[]): LeanAnswer => {
+  const answer = (written: Buffer | string, encoding: readonly string[]): LeanAnswer => {
     const headers = fieldsOf(vary, encoding);
     headers.push("content-length", String(written.length), "content-type", `application/${format}`);
     if (retryAfter !== undefined) {
@@ -124,7 +126,7 @@ function connectAnswer(
     return answer(body, []);
   }
   return compression
-    .compress(body as Uint8Array<ArrayBuffer>)
+    .compress(Buffer.from(body, "latin1"))
     .then((bytes) => answer(Buffer.from(bytes), ["content-encoding", compression.name]));
 }
 

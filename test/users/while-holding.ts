@@ -1,6 +1,7 @@
 import { Client } from "pg";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { query } from "../support/cluster.ts";
+import { forgetAll } from "../support/replicas.ts";
 import { until } from "../support/until.ts";
 
 /**
@@ -32,6 +33,7 @@ export async function whileHolding<Result>(
       return waiting.length > 0;
     });
     await other.query("commit");
+    forgetAll(connection.database);
     return await result;
   } finally {
     await other.end();

@@ -55,7 +55,7 @@ const byInternalKey = {
 };
 const keyHeaders = ["x-api-key", "x-internal-key", "x-org-id"];
 
-/** Each credential, and the whole answer about it. */
+/** Each credential, and the whole answer about it: see assertAnswer(). */
 const CREDENTIALS = [
   {
     name: "an API key in X-API-Key",
@@ -110,13 +110,28 @@ const CREDENTIALS = [
   stripHeaders: string[];
 }[];
 
+const tagsOf = new Map<string, unknown>();
+
+/** It says what is expected and no more, but for its revision, and has the tags that it has over every wire. */
+function assertAnswer(answer: unknown, { name, decision, stripHeaders }: (typeof CREDENTIALS)[number]): void {
+  const { revision, cacheTags, ...rest } = answer as { revision: string; cacheTags: string[] };
+  assert.match(revision, /^[\w-]+$/);
+  assert.ok(cacheTags.length > 0);
+  tagsOf.set(name, tagsOf.get(name) ?? cacheTags);
+  assert.deepEqual(cacheTags, tagsOf.get(name));
+  const { credential } = decision;
+  const end = "expireTime" in credential ? { cacheExpireTime: credential.expireTime } : {};
+  assert.deepEqual(rest, { ...decision, stripHeaders, ...end });
+}
+
 for (const { protocol, http } of WIRES) {
   describe(`${protocol} over HTTP/${http}`, () => {
-    for (const { name, headers, decision, stripHeaders } of CREDENTIALS) {
+    for (const credential of CREDENTIALS) {
+      const { name, headers, decision } = credential;
       test(`Authenticate decides about ${name} as over every other wire`, async () => {
         const client = createClient(AuthenticationService, transportTo(service.url, protocol, http));
         const answer = await client.authenticate({ headers: fieldsOf(headers) });
-        assert.deepEqual(toJson(AuthenticateResponseSchema, answer), { ...decision, stripHeaders });
+        assertAnswer(toJson(AuthenticateResponseSchema, answer), credential);
       });
 
       test(`WhoAmI finds ${name} in the call's own headers`, async () => {
@@ -155,21 +170,23 @@ describe("grpcurl, which knows nothing but the port", () => {
     const text = await grpcurl(t, "HOST", "describe", "latchkey.v1.AuthenticationService");
     if (text !== undefined) {
       assert.match(text, /^latchkey\.v1\.AuthenticationService is a service:$/m);
-      for (const { name, input, output } of AuthenticationService.methods) {
-        const words = `rpc ${name} ( .${input.typeName} ) returns ( .${output.typeName} )`;
+      for (const { name, input, output, methodKind } of AuthenticationService.methods) {
+        const answer = `${methodKind === "server_streaming" ? "stream " : ""}.${output.typeName}`;
+        const words = `rpc ${name} ( .${input.typeName} ) returns ( ${answer} )`;
         assert.ok(text.includes(words), text);
       }
       assert.match(text, /name: "auth\.authenticate"/);
     }
   });
 
-  for (const { name, headers, decision, stripHeaders } of CREDENTIALS) {
+  for (const credential of CREDENTIALS) {
+    const { name, headers, decision } = credential;
     test(`asks Authenticate about ${name}`, async (t) => {
       const message = JSON.stringify({ headers: fieldsOf(headers) });
       const method = "latchkey.v1.AuthenticationService/Authenticate";
       const text = await grpcurl(t, "-d", message, "HOST", method);
       if (text !== undefined) {
-        assert.deepEqual(JSON.parse(text), { ...decision, stripHeaders });
+        assertAnswer(JSON.parse(text), credential);
       }
     });
 
@@ -196,10 +213,11 @@ for (const protocol of ["grpc", "grpcweb", "connect"]) {
 
     // That the protocols agree about the others is told above.
     const presented = protocol === "grpc" ? CREDENTIALS : CREDENTIALS.slice(-2);
-    for (const { name, headers, decision, stripHeaders } of presented) {
+    for (const credential of presented) {
+      const { name, headers, decision } = credential;
       test(`asks Authenticate about ${name}`, async () => {
         const message = JSON.stringify({ headers: fieldsOf(headers) });
-        assert.deepEqual(await curl("Authenticate", "--data", message), { ...decision, stripHeaders });
+        assertAnswer(await curl("Authenticate", "--data", message), credential);
       });
 
       test(`presents ${name} to WhoAmI`, async () => {

@@ -20,7 +20,8 @@ afterEach(() => {
   broken = undefined;
 });
 
-const service = await startService({ wrapCore: breakable });
+// What is remembered would be answered where the database is broken.
+const service = await startService({ wrapCore: breakable, memoryBytes: 0 });
 after(() => service.stop());
 const print = await openDatabasePrint(service.connection);
 after(() => print.end());

@@ -150,31 +150,38 @@ interface InternalKey {
   readonly text: string;
 }
 
-/** An internal key with all that stands on it. */
-async function internalKey(name: string, other: string): Promise<InternalKey> {
-  const { organizationId } = here;
+/** An internal key with what stands on it. */
+async function internalKey(name: string): Promise<InternalKey> {
   const key = await addServiceKey(here.core, { permissions: ["*"] });
   const owned = await addApiKey(here.core, {
-    organizationId,
+    organizationId: here.organizationId,
     owner: { serviceKeyId: key.id },
     permissions: ["calls.*"],
   });
-  const caller = { "x-internal-key": key.text };
-  const whole = (await delegate(here, caller, {})).accessToken;
-  const bound = (await delegate(here, caller, {}, { organizationId })).accessToken;
-  const foreign = (await delegate(here, caller, {}, { organizationId: other })).accessToken;
-  const narrow = (await delegate(here, caller, { permissions: ["calls.read"] })).accessToken;
   cast[`${name}: for all`] = asService(key.text);
-  cast[`${name}: for one`] = asService(key.text, organizationId);
-  cast[`${name}: for another`] = asService(key.text, other);
   cast[`${name}: its API key`] = asKey(owned.text);
-  cast[`${name}: token for all`] = asToken(whole);
-  cast[`${name}: token for all, for another`] = { ...asToken(whole), organizationId: other };
-  cast[`${name}: token for one`] = asToken(bound);
-  cast[`${name}: token for another`] = asToken(foreign);
-  cast[`${name}: token for little`] = asToken(narrow);
+  cast[`${name}: its token`] = asToken(await tokenOfService(key));
   return key;
 }
+
+/** The same for several organizations. */
+async function wideKey(name: string, other: string): Promise<InternalKey> {
+  const { organizationId } = here;
+  const key = await internalKey(name);
+  cast[`${name}: for one`] = asService(key.text, organizationId);
+  cast[`${name}: for another`] = asService(key.text, other);
+  cast[`${name}: its token, for another`] = { ...cast[`${name}: its token`], organizationId: other };
+  cast[`${name}: token for one`] = asToken(await tokenOfService(key, { organizationId }));
+  cast[`${name}: token for another`] = asToken(await tokenOfService(key, { organizationId: other }));
+  cast[`${name}: token for little`] = asToken(await tokenOfService(key, {}, ["calls.read"]));
+  return key;
+}
+
+const tokenOfService = async (
+  { text }: InternalKey,
+  more: { readonly organizationId?: string } = {},
+  permissions: string[] = [],
+) => (await delegate(here, { "x-internal-key": text }, { permissions }, more)).accessToken;
 
 /** Makes the cast, and tells what then becomes of it, one after the other. */
 async function changes(): Promise<readonly Change[]> {
@@ -193,9 +200,9 @@ async function changes(): Promise<readonly Change[]> {
   ];
   await addUser(core, { organizationId: other, role: "viewer", password, email: dee.email });
   const [first, second, third] = [
-    await internalKey("first", other),
-    await internalKey("second", other),
-    await internalKey("third", other),
+    await wideKey("first", other),
+    await internalKey("second"),
+    await internalKey("third"),
   ];
   const owner = { userId: here.admin.id };
   const apiKey = async (name: string, permissions = ["calls.*"]) => {

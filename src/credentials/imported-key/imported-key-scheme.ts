@@ -1,3 +1,4 @@
+import type { Proof } from "../../authenticate/proof.ts";
 import { AuthError } from "../../errors.ts";
 import { proofOf } from "../api-key/api-key-scheme.ts";
 import type { Scheme } from "../scheme.ts";
@@ -27,10 +28,12 @@ export function importedKeyScheme({
       const state = await importedKeys.find(text, trace);
       if (state !== undefined) {
         const { onUse } = state;
-        const { held, ...proof } = proofOf(state);
+        const found = proofOf(state);
+        const { held } = found;
+        const proof: Proof = { ...found, tags: [...found.tags, "key_formats"] };
         // Once it was used, it is found elsewhere.
         return onUse === undefined || held === undefined
-          ? { ...proof, held, tags: [...proof.tags, "key_formats"] }
+          ? proof
           : { ...proof, held: { ...held, onUse }, onlyNow: true };
       }
       if (kind === "bearer") {

@@ -295,9 +295,10 @@ async function changes(): Promise<readonly Change[]> {
     matters("ApiKeyService.RotateApiKey", "of an imported key", () =>
       apiKeys.rotateApiKey({ id: importedId, overlap }),
     ),
-    matters("ApiKeyService.RevokeOwnApiKey", "by whoever holds it", () =>
-      nobody.apiKeys.revokeOwnApiKey({ apiKey: given.text, reason: "found" }),
-    ),
+    matters("ApiKeyService.RevokeOwnApiKey", "by whoever holds it, who is told no revision", async () => {
+      await nobody.apiKeys.revokeOwnApiKey({ apiKey: given.text, reason: "found" });
+      return await apiKeys.updateApiKey({ id: changed.id, name: "renamed again" });
+    }),
     matters("ApiKeyService.RevokeApiKey", "for good", () => apiKeys.revokeApiKey({ id: changed.id })),
     isNone("ApiKeyService.CreateApiKey", "another", () =>
       apiKeys.createApiKey({ name: "another", permissions: ["calls.read"] }),

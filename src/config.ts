@@ -187,7 +187,7 @@ export const SETTINGS = {
   memoryMegabytes: setting({
     variable: "LATCHKEY_MEMORY_MB",
     about:
-      "How much memory may be used to answer from about credentials that were asked about before, in MiB, over all workers: about 2 KiB each. What is remembered is as live as what is read: see [caching.md](caching.md). 0: the database is asked each time.",
+      "How much memory may be used to answer from about credentials that were asked about before, in MiB, over all workers: about 2 KiB each, and twice what the names of its permissions take. What is remembered is as live as what is read: see [caching.md](caching.md). 0: the database is asked each time.",
     form: "0 to 65536",
     parse: integer(0, 65_536),
     initial: "256",

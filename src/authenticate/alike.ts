@@ -2,14 +2,27 @@ import type { OrganizationView } from "./decision.ts";
 
 /** How many are known of each kind. */
 const MOST_KNOWN = 10_000;
+/** How long the known lists are in all. Those who make keys say what is in them. */
+const MOST_CHARACTERS = 2_000_000;
 
 const lists = new Map<string, readonly string[]>();
+let characters = 0;
 const organizations = new Map<string, OrganizationView>();
 
 /** The list itself, or an equal one that was here before: many rows have the same. */
 export function alikeList(texts: readonly string[]): readonly string[] {
   const name = JSON.stringify(texts);
-  return lists.get(name) ?? remember(lists, name, texts);
+  const known = lists.get(name);
+  if (known !== undefined) {
+    return known;
+  }
+  if (lists.size >= MOST_KNOWN || characters + name.length > MOST_CHARACTERS) {
+    lists.clear();
+    characters = 0;
+  }
+  characters += name.length;
+  lists.set(name, texts);
+  return texts;
 }
 
 /** The organization itself, or an equal one that was here before: many rows are of the same. */
@@ -19,13 +32,12 @@ export function alikeOrganization(organization: OrganizationView): OrganizationV
     known?.name === organization.name &&
     known.suspended === organization.suspended &&
     known.createTime.getTime() === organization.createTime.getTime();
-  return isSame ? known : remember(organizations, organization.id, organization);
-}
-
-function remember<Value>(known: Map<string, Value>, name: string, value: Value): Value {
-  if (known.size >= MOST_KNOWN) {
-    known.clear();
+  if (isSame) {
+    return known;
   }
-  known.set(name, value);
-  return value;
+  if (organizations.size >= MOST_KNOWN) {
+    organizations.clear();
+  }
+  organizations.set(organization.id, organization);
+  return organization;
 }

@@ -16,6 +16,10 @@ const MOST_DISPROOFS = 10_000;
 /** What an entry takes besides its texts, as measured. */
 const ENTRY_BYTES = 1_500;
 const TAG_BYTES = 100;
+/** How often the name of a permission is in the answers that are kept with a proof: once in binary, once in JSON. */
+const ANSWERS = 2;
+/** What stands around it there: `"calls.read",`. */
+const AROUND_BYTES = 3;
 
 const NO_STEPS: ProofContext["trace"] = { check() {} };
 
@@ -204,7 +208,24 @@ function withoutEndless(proof: Proof): Proof {
 }
 
 function sizeOf({ proof, tags }: Remembered): number {
-  const { grants, allowedCidrs, secretMakers } = proof.identity;
+  const { grants, allowedCidrs, secretMakers, permissions } = proof.identity;
   const texts = [...grants, ...allowedCidrs, ...secretMakers];
-  return ENTRY_BYTES + tags.length * TAG_BYTES + texts.reduce((sum, text) => sum + 24 + text.length, 0);
+  const own = texts.reduce((sum, text) => sum + 24 + text.length, 0);
+  return ENTRY_BYTES + tags.length * TAG_BYTES + own + ANSWERS * toldBytes(permissions);
+}
+
+/** Many proofs have the same set. */
+const told = new WeakMap<ReadonlySet<string>, number>();
+
+/** What permissions take in an answer. */
+function toldBytes(permissions: ReadonlySet<string>): number {
+  let bytes = told.get(permissions);
+  if (bytes === undefined) {
+    bytes = 0;
+    for (const name of permissions) {
+      bytes += name.length + AROUND_BYTES;
+    }
+    told.set(permissions, bytes);
+  }
+  return bytes;
 }

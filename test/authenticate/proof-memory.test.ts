@@ -374,6 +374,17 @@ test("memory is bounded: what was used longest ago goes first", async () => {
   assert.equal(database.asked, asked);
 });
 
+test("memory is bounded with the answers that are kept in it, which name all permissions", async () => {
+  const permissions = new Set(Array.from({ length: 100 }, (_, at) => `service.resource${at}.read`));
+  const { identity } = proofOf(0);
+  const { memory, learn } = memoryOf(() => ({ identity: { ...identity, permissions } }), 1_000_000);
+  for (let i = 0; i < 1_000; i++) {
+    await learn(`key ${i}`);
+  }
+  const answerBytes = [...permissions].join('","').length;
+  assert.ok(memory.size > 20 && memory.size * 2 * answerBytes < 1_000_000, String(memory.size));
+});
+
 test("a read is given up when all are that wait for it, and not before", async () => {
   const hearing = new ToldHearing();
   const signals: AbortSignal[] = [];

@@ -73,7 +73,8 @@ export function identityAt(
   }
   for (const { atMillis, reason, step, detail } of ends) {
     trace.check(step, detail);
-    if (atMillis <= nowMillis) {
+    // What is no time has come too.
+    if (!(atMillis > nowMillis)) {
       throw new AuthError(reason);
     }
   }

@@ -57,11 +57,12 @@ export async function endMembership(
       : {
           handedOver: await handOverKeys(em, actor.decision, owner, newOwnerId),
           revoked: [],
+          serviceKeys: [],
           rotated: [],
         };
-  const { handedOver, revoked, rotated } = keys;
+  const { handedOver, revoked, serviceKeys, rotated } = keys;
   const known = [...new Set([...handedOver, ...(await keysKnownTo(em, owner))])];
-  const tags = [...handedOver, ...revoked, ...rotated].map((id) => `key:${id}` as const);
+  const tags = [...handedOver, ...revoked, ...serviceKeys, ...rotated].map((id) => `key:${id}` as const);
   return {
     handedOver,
     revoked,
@@ -70,7 +71,10 @@ export async function endMembership(
       before: { role, disabled },
       after: { removed: true },
       ...(newOwnerId !== "" && { newOwnerId }),
-      ...keys,
+      handedOver,
+      revoked,
+      ...(serviceKeys.length > 0 && { serviceKeys }),
+      rotated,
     },
     tags: [`user:${userId}`, ...tags, ...ended],
   };

@@ -26,6 +26,7 @@ import {
 import { delegate, tokenOf } from "../credentials/token-grants.ts";
 import { importKey, importKeys, keyOf, oldKey, present, untilRehashed } from "../imported-keys/import.ts";
 import { importUsers, someone } from "../imported-users/people.ts";
+import { query } from "../support/cluster.ts";
 import { forgetAll } from "../support/replicas.ts";
 import {
   ApiKeyService,
@@ -219,6 +220,15 @@ async function changes(): Promise<readonly Change[]> {
   cast["cancelled key: new secret"] = asKey(second2);
   cast["cancelled key: token of the new secret"] = asToken(await tokenOf(here, second2));
   cast["third: new secret"] = asService(await addRotation(core, "service_key", third.id));
+  for (const [name, maker] of Object.entries({ "Cid's key": cid.keyId, "the key": changed.id })) {
+    const { id, text } = await addServiceKey(core, { permissions: ["calls.*"] });
+    await query(
+      here.connection,
+      "update service_keys set creator_id = $1, maker_ids = array[$1::uuid] where id = $2",
+      [maker, id],
+    );
+    cast[`internal key that ${name} has made`] = asService(text);
+  }
   const imported = oldKey();
   const importedId = await importKey(here, keyOf(imported));
   await present(here, imported);

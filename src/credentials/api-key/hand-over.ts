@@ -49,12 +49,12 @@ export async function handOverKeys(
 /**
  * Revokes the API keys of somebody who leaves for good, and ends what was made with them.
  *
- * @returns the ids of the revoked keys, and of those that go on without a secret.
+ * @returns the ids of the revoked keys, of both kinds, and of those that go on without a secret.
  */
 export async function revokeKeysOf(
   em: EntityManager,
   { organizationId, userId }: FormerOwner,
-): Promise<{ revoked: string[]; rotated: readonly string[] }> {
+): Promise<{ revoked: string[]; serviceKeys: readonly string[]; rotated: readonly string[] }> {
   const rows: { id: string }[] = await em.execute(
     `with locked as (
       select id from api_keys where organization_id = ? and owner_user_id = ? and revoke_time is null
@@ -65,8 +65,8 @@ export async function revokeKeysOf(
     [organizationId, userId, REASON],
   );
   const ids = rows.map(({ id }) => id);
-  const { apiKeys, rotated } = await endOffspring(em, { apiKeys: ids }, REASON);
-  return { revoked: [...ids, ...apiKeys], rotated };
+  const { apiKeys, serviceKeys, rotated } = await endOffspring(em, { apiKeys: ids }, REASON);
+  return { revoked: [...ids, ...apiKeys], serviceKeys, rotated };
 }
 
 /**

@@ -44,17 +44,19 @@ export async function revokeWithOffspring(
   const { id, organizationId } = key;
   await em.nativeUpdate(ApiKey, { id }, { revokeTime: raw("now()"), revokeReason: reason });
   await em.refresh(key);
-  const { apiKeys: offspring, rotated } = await endOffspring(em, { apiKeys: [id] }, reason);
+  const ended = await endOffspring(em, { apiKeys: [id] }, reason);
+  const { apiKeys: offspring, serviceKeys, rotated } = ended;
   const detail = {
     before: { revoked: false },
     after: { revoked: true },
     reason,
     offspring,
+    ...(serviceKeys.length > 0 && { serviceKeys }),
     ...(rotated.length > 0 && { rotated }),
   };
   return {
     result: await viewOf(em, key),
     event: { organizationId, action: "api_key.revoke", targetId: id, detail },
-    tags: [id, ...offspring, ...rotated].map((each) => `key:${each}` as const),
+    tags: [id, ...offspring, ...serviceKeys, ...rotated].map((each) => `key:${each}` as const),
   };
 }

@@ -71,7 +71,11 @@ export function createWireHandler(handler: UniversalHandler, encodings: readonly
 
     const call: WireCall = { protocol, isReached: false, signal: undefined };
     request.contextValues?.set(wireCallKey, call);
-    const bytes = readBody(body, () => call.signal);
+    let isRead = false;
+    const bytes = readBody(body, () => {
+      isRead = true;
+      return call.signal;
+    });
     const binary = isText ? decodeText(bytes) : bytes;
     const answer = await handler({
       ...request,
@@ -80,7 +84,31 @@ export function createWireHandler(handler: UniversalHandler, encodings: readonly
     });
     // Connect gives the reason for its own refusals to the signal of the call.
     return call.isReached || call.signal === undefined
-      ? answer
+      ? endingWith(answer, () => {
+          // Refused before its message was looked at. That flows away too, or its client could not end the call.
+          if (!isRead) {
+            body.resume();
+          }
+        })
       : refuse(format, refusalOf(call.signal.reason, call));
+  };
+}
+
+/** The same answer. @param end called once all of it was read. */
+function endingWith(answer: UniversalServerResponse, end: () => void): UniversalServerResponse {
+  const { body } = answer;
+  if (body === undefined || body instanceof Uint8Array) {
+    end();
+    return answer;
+  }
+  return {
+    ...answer,
+    body: (async function* () {
+      try {
+        yield* body;
+      } finally {
+        end();
+      }
+    })(),
   };
 }

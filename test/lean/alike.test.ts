@@ -265,6 +265,7 @@ for (const way of WAYS) {
         },
         "cut short": { path, body: way.batch(asks).subarray(0, -1) },
         "from nobody": { path, body: many(2), fields: [] },
+        "from nobody, large": { path, body: many(1000), fields: [] },
         "from a key without the permission": { path, body: many(2), fields: [key()] },
         compressed: { path, body: many(100), fields: [caller(), [way.acceptField, "gzip"]] },
       });

@@ -78,7 +78,7 @@ export class ProofMemory {
     this.#hearing = hearing;
     this.#proofs = new LRUCache({
       maxSize: maxBytes,
-      sizeCalculation: (entry) => (entry === VARIES ? TAG_BYTES : sizeOf(entry)),
+      sizeCalculation: (entry) => (entry === VARIES ? TAG_BYTES : sizeOf(entry.proof)),
       dispose: (entry) => {
         if (entry !== VARIES) {
           this.#tags.release(entry.tags);
@@ -171,7 +171,12 @@ export class ProofMemory {
     proof: Proof,
     read: Pick<Remembered, "generation" | "askedAt">,
   ): void {
-    const remembered = { proof: withoutEndless(proof), tags: this.#tags.hold(proof.tags), ...read };
+    const lasting = withoutEndless(proof);
+    if (sizeOf(lasting) > this.#proofs.maxSize) {
+      // It would not be kept, and nobody would let go of its tags.
+      return;
+    }
+    const remembered = { proof: lasting, tags: this.#tags.hold(proof.tags), ...read };
     if (proof.variesByOrganization) {
       this.#proofs.set(name, VARIES);
       this.#proofs.set(nameFor(name, organizationId), remembered);
@@ -207,8 +212,8 @@ function withoutEndless(proof: Proof): Proof {
   return { ...proof, ends: proof.ends.filter(({ atMillis }) => atMillis !== Infinity) };
 }
 
-function sizeOf({ proof, tags }: Remembered): number {
-  const { grants, allowedCidrs, secretMakers, permissions } = proof.identity;
+function sizeOf({ identity, tags }: Proof): number {
+  const { grants, allowedCidrs, secretMakers, permissions } = identity;
   const texts = [...grants, ...allowedCidrs, ...secretMakers];
   const own = texts.reduce((sum, text) => sum + 24 + text.length, 0);
   return ENTRY_BYTES + tags.length * TAG_BYTES + own + ANSWERS * toldBytes(permissions);

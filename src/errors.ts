@@ -527,7 +527,7 @@ export interface AuthErrorOptions {
   /** The organizations of which one is to be named. Whoever is told has a right to know. */
   readonly organizations?: readonly NamedOrganization[];
   /** When to come again, in milliseconds from now. */
-  readonly retryAfterMillis?: number;
+  readonly retryAfterMillis?: number | undefined;
   /** What went wrong, for the log only. */
   readonly cause?: unknown;
 }

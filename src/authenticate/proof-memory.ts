@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Hearing } from "../changes/change-feed.ts";
 import type { PresentedCredential } from "../credentials/credential-headers.ts";
 import type { ProofContext } from "../credentials/scheme.ts";
+import { AuthError } from "../errors.ts";
 import { Flights } from "./flights.ts";
 import { isTrusted } from "./freshness.ts";
 import { HeardTags, type HeldTag } from "./heard-tags.ts";
@@ -117,9 +118,11 @@ export class ProofMemory {
       return disproof.answer;
     }
     this.#screen(credential);
-    return this.#flights.join(nameFor(name, organizationId), this.#hearing.generation, () =>
-      this.#learn(name, credential, context),
-    );
+    return this.#flights
+      .join(nameFor(name, organizationId), this.#hearing.generation, () =>
+        this.#learn(name, credential, context),
+      )
+      .catch(rethrowAnew);
   }
 
   #isCurrent(entry: Remembered): boolean {
@@ -205,6 +208,11 @@ function nameOf({ kind, text }: PresentedCredential, { audience }: ProofContext)
 /** Never the name itself, also where no organization is named. */
 function nameFor(name: string, organizationId: string): string {
   return `${name}/${organizationId}`;
+}
+
+/** Each call has a refusal of its own: whom it is about is noted in it, such as the client's address. */
+function rethrowAnew(thrown: unknown): never {
+  throw thrown instanceof AuthError ? new AuthError(thrown.reason, thrown) : thrown;
 }
 
 /** What has no end is no matter in any call. */

@@ -7,6 +7,7 @@ import type { Heard, Hearing } from "../../src/changes/change-feed.ts";
 import type { Tag } from "../../src/changes/mutate.ts";
 import type { PresentedCredential } from "../../src/credentials/credential-headers.ts";
 import type { ProofContext } from "../../src/credentials/scheme.ts";
+import { AuthError } from "../../src/errors.ts";
 import { runCancellable } from "../../src/storage/cancellation.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -372,6 +373,23 @@ test("memory is bounded: what was used longest ago goes first", async () => {
   const { asked } = database;
   await ask("key 0");
   assert.equal(database.asked, asked);
+});
+
+test("calls that share a read are each refused by an error of their own, which tells the same", async () => {
+  const { database, ask } = memoryOf();
+  const asked = [ask(), ask()].map((each) =>
+    each.then(
+      () => assert.fail("not refused"),
+      (error: unknown) => error,
+    ),
+  );
+  assert.equal(database.asked, 1);
+  database.reads[0]?.fail(new AuthError("KEY_CHECK_BUSY", { retryAfterMillis: 7 }));
+  const [one, other] = await Promise.all(asked);
+  assert.ok(one instanceof AuthError && other instanceof AuthError && one !== other);
+  for (const error of [one, other]) {
+    assert.deepEqual([error.reason, error.retryAfterMillis], ["KEY_CHECK_BUSY", 7]);
+  }
 });
 
 test("memory is bounded with the answers that are kept in it, which name all permissions", async () => {

@@ -57,7 +57,7 @@ before(async () => {
   });
 });
 after(async () => {
-  await replica.stop();
+  await replica?.stop();
   await service.stop();
 });
 

@@ -1,6 +1,8 @@
+import { Client } from "pg";
 import type { Hearing } from "../../src/changes/change-feed.ts";
 import { readRevision, writeRevision } from "../../src/changes/revision.ts";
 import { parseSnapshot } from "../../src/changes/snapshot.ts";
+import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 
 /** A service of this process, as far as its memory is concerned. */
 export interface Replica {
@@ -24,6 +26,37 @@ export function forgetAll(database: string): void {
   for (const replica of replicas.get(database) ?? []) {
     replica.forget();
   }
+}
+
+/** Reads the database's current snapshot, over one connection however many ask: a cluster has not many. */
+export function snapshotReader(connection: DatabaseConnection) {
+  let client: Promise<Client> | undefined;
+  const connect = async () => {
+    const made = new Client(connection);
+    // Tests end connections: the next one that asks makes another.
+    made.on("error", () => {
+      client = undefined;
+    });
+    await made.connect();
+    return made;
+  };
+  return {
+    read: async (): Promise<string> => {
+      client ??= connect();
+      try {
+        const { rows } = await (await client).query<{ snapshot: string }>(
+          "select pg_current_snapshot()::text as snapshot",
+        );
+        return rows[0]?.snapshot ?? "";
+      } catch (error) {
+        client = undefined;
+        throw error;
+      }
+    },
+    end: async (): Promise<void> => {
+      await (await client?.catch(() => undefined))?.end().catch(() => {});
+    },
+  };
 }
 
 /**

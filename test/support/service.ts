@@ -23,8 +23,8 @@ import { insertOrganization } from "../../src/organizations/create-organization.
 import { createLog } from "../../src/server/log.ts";
 import type { DatabaseConnection } from "../../src/storage/database-connection.ts";
 import { makeAdministrator } from "../../src/users/make-administrator.ts";
-import { createDatabase, query } from "./cluster.ts";
-import { catchUp, joinReplicas } from "./replicas.ts";
+import { createDatabase } from "./cluster.ts";
+import { catchUp, joinReplicas, snapshotReader } from "./replicas.ts";
 
 const NEVER = 2 ** 31 - 1;
 
@@ -112,12 +112,10 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
     hearing: app.hearing,
     forget: () => core.storage.commits.emit("changed", [EVERYTHING]),
   });
-  const snapshot = async () =>
-    (await query<{ snapshot: string }>(connection, "select pg_current_snapshot()::text as snapshot"))[0]
-      ?.snapshot ?? "";
+  const snapshots = snapshotReader(connection);
   const afterOthers: Interceptor = (next) => async (request) => {
     // Where it cannot hear of them, the call says so itself.
-    await catchUp(database, app.hearing, snapshot).catch(() => {});
+    await catchUp(database, app.hearing, snapshots.read).catch(() => {});
     return await next(request);
   };
   const client: TestService["client"] = (service, headers = {}) =>
@@ -141,6 +139,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
     },
     async stop(graceMillis = 0) {
       leave();
+      await snapshots.end();
       app.announceEnd();
       app.endStreams();
       await port.close(graceMillis);

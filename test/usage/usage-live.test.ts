@@ -192,9 +192,9 @@ test("what is no decision counts as neither", async () => {
       storage: {
         ...core.storage,
         async verify(name, sql, values) {
-          const row = await core.storage.verify<never>(name, sql, values);
+          const answer = await core.storage.verify<never>(name, sql, values);
           // The secret was found right by then; what follows fails.
-          return isBroken && row ? new Proxy<never>(row, { get: failOnRights }) : row;
+          return isBroken && answer ? new Proxy<never>(answer, { get: failOnRights }) : answer;
         },
       },
     }),
@@ -210,11 +210,12 @@ test("what is no decision counts as neither", async () => {
   assert.deepEqual({ allowed, refused }, { allowed: 1, refused: 0 });
 });
 
-function failOnRights(row: object, name: string | symbol): unknown {
+function failOnRights(answer: object, name: string | symbol): unknown {
   if (name === "permissions") {
     throw new Error("the rights cannot be read");
   }
-  return Reflect.get(row, name);
+  const value: unknown = Reflect.get(answer, name);
+  return name === "row" ? new Proxy(value as object, { get: failOnRights }) : value;
 }
 
 test("in a rotation, the uses of each secret are told apart, and those of the key are their sum", async () => {

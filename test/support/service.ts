@@ -139,7 +139,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
     },
     async stop(graceMillis = 0) {
       leave();
-      await snapshots.end();
+      snapshots.end();
       app.announceEnd();
       app.endStreams();
       await port.close(graceMillis);

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { AuthError } from "../errors.ts";
+import type { AuthError } from "../errors.ts";
 import { throwIfGivenUp } from "../storage/cancellation.ts";
+import { type Authenticate, asAuthError } from "./authenticate.ts";
 import type { Decision, Question } from "./decision.ts";
 
 /**
@@ -10,9 +11,6 @@ import type { Decision, Question } from "./decision.ts";
 const MOST_AHEAD = 4;
 /** How many are made before others have their turn: of those that are known, about a millisecond's. */
 const MOST_IN_A_ROW = 100;
-
-/** As Authenticate; what is known may be told at once. */
-export type Decide = (question: Question) => Decision | Promise<Decision>;
 
 /**
  * Asks the one question many times. Each is decided for itself, and rate limits count them in their order.
@@ -31,7 +29,7 @@ export type AuthenticateAll = <Answer>(
  * A batch goes on to the next question while one waits for the database, as long as not too many wait; then it goes
  * on one by one, and costs others no more than a client that asks singly.
  */
-export function createAuthenticateAll(authenticate: Decide): AuthenticateAll {
+export function createAuthenticateAll(authenticate: Authenticate): AuthenticateAll {
   let ahead = 0;
 
   return async (questions, answer) => {
@@ -84,8 +82,4 @@ export function createAuthenticateAll(authenticate: Decide): AuthenticateAll {
     throwIfGivenUp();
     return answers;
   };
-}
-
-function asAuthError(thrown: unknown): AuthError {
-  return thrown instanceof AuthError ? thrown : new AuthError("UNAVAILABLE", { cause: thrown });
 }

@@ -133,7 +133,8 @@ export function createExplain(prove: Prove, reach: DecisionParts["reach"]): Expl
   };
 }
 
-function asAuthError(thrown: unknown): AuthError {
+/** What was thrown, if it is a refusal or a fault that is told; else a fault. */
+export function asAuthError(thrown: unknown): AuthError {
   return thrown instanceof AuthError ? thrown : new AuthError("UNAVAILABLE", { cause: thrown });
 }
 
